@@ -1,0 +1,1 @@
+"""Advantages and losses: small files, one idea each, and a registry."""

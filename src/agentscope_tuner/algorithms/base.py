@@ -1,0 +1,46 @@
+"""What an algorithm is: advantages for groups of rollouts, and a loss for sampled tokens.
+
+The learner knows no algorithm: it computes log-probabilities, asks for a loss per token, weighs
+and sums it. Shapes: N is the number of trained tokens of a pack, flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from agentscope_tuner.trajectory import RolloutGroup
+
+
+@dataclass(slots=True)
+class TokenBatch:
+    """The trained tokens of one pack."""
+
+    logprobs_N: Tensor
+    """Under the learner's current weights, with gradient, over the support drawn from."""
+    old_logprobs_N: Tensor
+    """Under the policy that sampled (the denominator of the ratio); no gradient."""
+    advantages_N: Tensor
+    entropy_N: Tensor | None = None
+    """Entropy of the current distribution, where an algorithm asks for it."""
+    ref_logprobs_N: Tensor | None = None
+    """Under the reference policy, where an algorithm asks for it."""
+
+
+class Algorithm(Protocol):
+    """One learning rule."""
+
+    name: str
+    group_based: bool
+    """Whether it compares the rollouts of a group, so that a group of one teaches nothing."""
+
+    def advantages(self, groups: Sequence[RolloutGroup]) -> list[list[float | None]]:
+        """One advantage a rollout of each group; None where the rollout is not trained on."""
+        ...
+
+    def loss(self, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss per token [N] and metrics per token [N] (logged as means over trained tokens)."""
+        ...

@@ -1,0 +1,94 @@
+"""What every sampler speaks: token ids in, token ids and log-probabilities out.
+
+A sampler never sees text or messages. It draws from the distribution that the parameters describe
+(temperature, nucleus, grammar) and reports the log-probability *under that distribution*, so that a
+learner can form exact importance ratios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+FinishReason = Literal["stop", "length"]
+"""`stop`: a stop token or stop string was sampled, or a grammar ended; `length`: cut off."""
+
+Support = NDArray[np.int32] | NDArray[np.uint8]
+"""The tokens that could have been drawn at one position, where not all of the vocabulary could.
+
+Either sorted token ids (int32), or, where the set is large, one bit a token of the vocabulary
+(uint8, `np.packbits(..., bitorder="little")`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to draw one completion."""
+
+    max_tokens: int
+    """The most tokens to sample; the prompt and these together never exceed the model's length."""
+    temperature: float = 1.0
+    """Logits are divided by it; 0 takes the most likely token (its log-probability is then 0)."""
+    top_p: float = 1.0
+    """Keep the smallest set of tokens whose probability reaches this (1: all of them)."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Sampling ends after one of these; the token itself belongs to the completion."""
+    stop: tuple[str, ...] = ()
+    """Sampling ends when the decoded completion contains one of these."""
+    seed: int | None = None
+    """Same prompt, parameters, weights and seed: same completion. None: the sampler's own stream."""
+    grammar: str | None = None
+    """An llguidance grammar (`LLMatcher.grammar_from_*`) that the completion must satisfy."""
+    top_logprobs: int = 0
+    """Report this many of the most likely tokens at each position."""
+
+
+@dataclass(slots=True)
+class Completion:
+    """What was sampled. All lists have one entry a sampled token."""
+
+    token_ids: list[int]
+    logprobs: list[float]
+    """Natural log-probability of each token under the distribution that it was drawn from."""
+    forced: list[bool]
+    """True where the grammar allowed exactly one token: nothing was decided, nothing is learnt."""
+    supports: dict[int, Support]
+    """Index of a token -> what could have been drawn there; absent: the whole vocabulary."""
+    finish_reason: FinishReason
+    version: int
+    """Version of the weights that sampled it."""
+    cached_tokens: int = 0
+    """How many prompt tokens were taken from the prefix cache."""
+    top_logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
+
+
+class Sampler(Protocol):
+    """One model that can be sampled from; safe to call from one event loop, concurrently."""
+
+    version: int
+    max_model_len: int
+
+    async def sample(
+        self,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        on_token: Callable[[int], None] | None = None,
+    ) -> Completion:
+        """Sample one completion. Cancelling the awaiting task ends the request at once.
+
+        `on_token` is called on the event loop with each sampled token (streaming).
+        Raises ValueError if the prompt leaves no room for a token.
+        """
+        ...
+
+    async def load_weights(self, weights: Mapping[str, Tensor], version: int) -> None:
+        """Take new weights under their Hugging Face names; caches of the old ones are dropped."""
+        ...
+
+    async def close(self) -> None:
+        """End all requests and give the memory back."""
+        ...

@@ -1,0 +1,159 @@
+"""Plain data that every room speaks.
+
+A **trajectory** is what one rollout said to and heard from its model, as a tree of token
+segments, each stored once. A prompt segment carries no loss; a sampled segment carries ids and the
+log-probabilities they were drawn with. A call whose prompt extends an earlier call's tokens hangs
+below that call's sampled segment; one that does not begins a new branch.
+
+    segment 0  prompt   system + user            (parent None)
+    segment 1  sampled  <tool call>              (parent 0)
+    segment 2  prompt   tool result + opener     (parent 1)
+    segment 3  sampled  answer                   (parent 2)
+
+A **rollout** is one run of a workflow on one task with its reward; a **group** is all rollouts
+of one task in one step. A failed rollout is data: it stays in its group with its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+ErrorKind = Literal["workflow", "judge", "timeout", "output", "empty", "model"]
+"""Which boundary a failure crossed: the user's workflow or judge raised; the deadline passed; the
+workflow or judge returned something unusable (wrong type, NaN, no reward); the workflow never called
+the model, so there is nothing to learn from; the model endpoint itself failed."""
+
+
+@dataclass(slots=True)
+class Sampled:
+    """What is known of the sampled tokens of one segment; lists have one entry a token."""
+
+    logprobs: list[float]
+    """ln p under the distribution drawn from (temperature, nucleus and grammar applied)."""
+    forced: list[bool]
+    """True where only one token was possible: no loss."""
+    model: str
+    version: int
+    """The weights' version: 0 before the first update."""
+    temperature: float = 1.0
+    supports: dict[int, NDArray[np.int32] | NDArray[np.uint8]] = field(default_factory=dict)
+    """Index in the segment -> drawable tokens (see `inference.base.Support`); absent: all."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """A run of tokens with one parent."""
+
+    parent: int | None
+    """Index in `Trajectory.segments`; None for a root."""
+    token_ids: list[int]
+    sampled: Sampled | None = None
+    """None: prompt tokens, given to the model, never trained on."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to the model and its answer."""
+
+    segment: int
+    """Index of the segment that this call sampled."""
+    messages: list[dict[str, Any]]
+    """The request's messages, in OpenAI's form."""
+    tools: list[dict[str, Any]] | None
+    response: dict[str, Any]
+    """The answer's message, in OpenAI's form."""
+    finish_reason: str
+    branch: str | None = None
+    """Why this call began a new branch (`history_changed`, `tools_changed`, ...); None if it
+    extends an earlier call or is the first."""
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Trajectory:
+    """The tree of one rollout's tokens."""
+
+    segments: list[Segment] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    overflows: int = 0
+    """Calls refused because the prompt left no room in the model's length."""
+
+    def path(self, segment: int) -> list[int]:
+        """Indices of the segments from the root down to `segment`."""
+        path: list[int] = []
+        at: int | None = segment
+        while at is not None:
+            path.append(at)
+            at = self.segments[at].parent
+        return path[::-1]
+
+    def token_ids(self, segment: int) -> list[int]:
+        """All token ids from the root to the end of `segment`."""
+        return [token for i in self.path(segment) for token in self.segments[i].token_ids]
+
+    def leaves(self) -> list[int]:
+        """Segments without children: each ends one branch."""
+        parents = {segment.parent for segment in self.segments}
+        return [i for i in range(len(self.segments)) if i not in parents]
+
+    def sampled_segments(self) -> Iterator[Segment]:
+        """The segments that were sampled, in the order they were recorded."""
+        return (segment for segment in self.segments if segment.sampled is not None)
+
+    @property
+    def sampled_tokens(self) -> int:
+        """How many tokens the model sampled."""
+        return sum(len(segment.token_ids) for segment in self.sampled_segments())
+
+    @property
+    def truncated(self) -> bool:
+        """Whether any call was cut off by a length limit or refused for lack of room."""
+        return self.overflows > 0 or any(call.finish_reason == "length" for call in self.calls)
+
+
+@dataclass(slots=True)
+class RolloutError:
+    """Why a rollout failed for good."""
+
+    kind: ErrorKind
+    message: str
+    traceback: str = ""
+
+
+@dataclass(slots=True)
+class Rollout:
+    """One run of the workflow on one task, and what came of it."""
+
+    id: str
+    task: dict[str, Any]
+    trajectory: Trajectory
+    reward: float | None = None
+    """None exactly if the rollout failed."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The user's metrics, named `workflow/<name>` and `judge/<name>`."""
+    response: str = ""
+    """The workflow's response as text, for people to read."""
+    error: RolloutError | None = None
+    attempts: int = 1
+    seconds: float = 0.0
+    advantage: float | None = None
+    """Given to every sampled token of the rollout; None: not trained on."""
+
+
+@dataclass(slots=True)
+class RolloutGroup:
+    """All rollouts of one task in one step, failed ones included."""
+
+    id: str
+    task: dict[str, Any]
+    rollouts: list[Rollout]
+
+    @property
+    def rewards(self) -> list[float]:
+        """Rewards of the rollouts that have one."""
+        return [rollout.reward for rollout in self.rollouts if rollout.reward is not None]
