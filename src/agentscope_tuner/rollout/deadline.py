@@ -1,0 +1,70 @@
+"""A deadline that really ends a rollout.
+
+An AgentScope agent turns `CancelledError` into a polite reply and its workflow goes on, so that
+`asyncio.wait_for` never fires. Here the workflow runs in a task of its own, which at the deadline
+loses its session (its later calls fail), is cancelled, is waited for a short while, and is then
+left behind: whatever it still returns or raises is thrown away.
+
+What holds the event loop without awaiting (a synchronous tool, a busy loop) cannot be interrupted
+by anybody; the deadline fires when it lets go. Run such work with `asyncio.to_thread`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+GRACE_S = 1.0
+"""How long a cancelled workflow is waited for, and how often one left behind is cancelled again."""
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class DeadlineExceeded(Exception):
+    """The deadline passed before the work was done."""
+
+
+class SelfCancelled(Exception):
+    """The work was cancelled, though nobody outside of it did so."""
+
+
+async def run_until(
+    work: Coroutine[Any, Any, T], *, timeout_s: float | None, close: Callable[[], None]
+) -> T:
+    """Run `work` for at most `timeout_s` seconds (None: without limit).
+
+    `close` is called when the work is given up: at the deadline, or when the caller is cancelled.
+    Raises DeadlineExceeded, SelfCancelled, or what `work` raised.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=timeout_s)
+        if not task.done():
+            raise DeadlineExceeded
+        if task.cancelled():
+            raise SelfCancelled
+        return task.result()
+    finally:
+        if not task.done():
+            close()
+            task.add_done_callback(_discard)
+            _keep_cancelling(task)
+            await asyncio.wait({task}, timeout=GRACE_S)
+
+
+def _keep_cancelling(task: asyncio.Task[Any]) -> None:
+    """Cancel until it ends: a task that swallows one cancellation meets the next at a later await.
+
+    The timer also holds the only reference to the task that is left.
+    """
+    if not task.done():
+        task.cancel()
+        task.get_loop().call_later(GRACE_S, _keep_cancelling, task)
+
+
+def _discard(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.debug("A workflow past its deadline raised: %r", task.exception())

@@ -1,0 +1,116 @@
+"""Loading samples: a hub name, a directory or one file, by Hugging Face `datasets`.
+
+A directory is laid out as `datasets.load_dataset` wants it (`train.jsonl`, `test.jsonl`, ...). A
+single file has one split, `train`. Whatever is wrong comes back as one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import datasets
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+from agentscope_tuner.errors import InputError
+
+_FILE_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+_HUB_TIMEOUT_S = 10.0
+
+
+def load_samples(
+    path: str, *, name: str | None = None, split: str | None = "train"
+) -> datasets.Dataset:
+    """Load one split; an item of the result is a plain dictionary.
+
+    `name` is the configuration's name on the hub. `split` may be a slice (`train[:100]`); None
+    takes the only split there is.
+
+    Raises InputError: nothing at `path`, no such split (the message lists those there are), an
+    empty one, or a file that cannot be read.
+    """
+    source: dict[str, str | None] = {"path": path, "name": name}
+    local = Path(path).expanduser()
+    if local.is_file():
+        loader = _FILE_LOADERS.get(local.suffix)
+        if loader is None:
+            raise InputError(
+                f"The dataset file {path!r} must end in one of {', '.join(_FILE_LOADERS)}."
+            )
+        if local.stat().st_size == 0:
+            raise InputError(f"The dataset {path!r} is empty.")
+        source = {"path": loader, "name": name, "data_files": str(local)}
+    elif local.is_dir():
+        source["path"] = str(local)
+    else:
+        _check_on_hub(path)
+
+    split = split or _only_split(path, source)
+    try:
+        with _without_progress_bars():
+            samples = datasets.load_dataset(**source, split=split)
+    # `datasets` raises nearly every type there is for input it cannot read.
+    except Exception as error:
+        if str(error).startswith("Unknown split"):
+            found = ", ".join(_splits(source))
+            raise InputError(
+                f"The dataset {path!r} has no split {split!r}; it has {found}."
+            ) from error
+        raise _unreadable(path, error) from error
+    if len(samples) == 0:
+        raise InputError(f"The dataset {path!r} is empty in its split {split!r}.")
+    return samples
+
+
+def _check_on_hub(path: str) -> None:
+    """Fail at once where `datasets` would retry for half a minute before it says so."""
+    missing = f"The dataset {path!r} is neither a file or directory here nor a dataset on the hub"
+    if (Path(datasets.config.HF_DATASETS_CACHE) / path.replace("/", "___")).is_dir():
+        return
+    try:
+        HfApi().dataset_info(path, timeout=_HUB_TIMEOUT_S)
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise InputError(f"{missing}.") from error
+    except OfflineModeIsEnabled as error:
+        raise InputError(f"{missing}'s local cache (HF_HUB_OFFLINE is set).") from error
+    except OSError as error:
+        raise InputError(f"{missing} that can be reached ({_first_line(error)}).") from error
+
+
+def _only_split(path: str, source: dict[str, str | None]) -> str:
+    try:
+        splits = _splits(source)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    if len(splits) != 1:
+        raise InputError(f"Name one split of the dataset {path!r}: it has {', '.join(splits)}.")
+    return splits[0]
+
+
+def _splits(source: dict[str, str | None]) -> list[str]:
+    config = {"config_name" if key == "name" else key: value for key, value in source.items()}
+    return datasets.get_dataset_split_names(**config)
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+    return InputError(f"The dataset {path!r} cannot be loaded: {_first_line(error)}.")
+
+
+def _first_line(error: Exception) -> str:
+    """The most telling line of an error: its own, or that of what caused it."""
+    cause = error.__cause__ or error
+    text = str(cause) or str(error) or type(error).__name__
+    return text.strip().splitlines()[0].rstrip(".")
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
