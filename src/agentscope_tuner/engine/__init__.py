@@ -1,0 +1,1 @@
+"""Who runs where: the loop, and the engines it drives."""

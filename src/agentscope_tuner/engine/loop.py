@@ -1,0 +1,182 @@
+"""The reinforcement learning loop, from top to bottom.
+
+A batch of tasks becomes groups of rollouts; the groups get advantages; the learner takes an
+update; the sampler gets the new weights. Where sampler and learner live is the engine's business,
+how anything is shown or stored the record's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.engine.base import Engine, Sampling
+from agentscope_tuner.engine.record import RunRecord
+from agentscope_tuner.engine.stop import StopRequest
+from agentscope_tuner.errors import RunError
+from agentscope_tuner.rollout.metrics import summarize
+from agentscope_tuner.tasks import Taskset
+from agentscope_tuner.trajectory import RolloutGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One held-out set of tasks and how it is sampled."""
+
+    name: str
+    taskset: Taskset
+    sampling: Sampling
+    samples: int = 1
+    """Rollouts a task."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """The loop's own numbers."""
+
+    group_size: int
+    total_steps: int
+    save_interval: int
+    eval_interval: int
+    seed: int
+
+
+class Stopwatch:
+    """Wall time by name, as `time/<name>` metrics in seconds."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def metrics(self) -> dict[str, float]:
+        """Everything measured so far, and the whole as `time/step`."""
+        times = {f"time/{name}": seconds for name, seconds in self._seconds.items()}
+        return {**times, "time/step": time.perf_counter() - self._began}
+
+
+class TrainingLoop:
+    """Runs steps until the last one, a stop request, or an error."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        taskset: Taskset,
+        algorithm: Algorithm,
+        evaluations: Sequence[Evaluation],
+        record: RunRecord,
+        settings: LoopSettings,
+        stop: StopRequest,
+    ) -> None:
+        self.engine = engine
+        self.taskset = taskset
+        self.algorithm = algorithm
+        self.evaluations = evaluations
+        self.record = record
+        self.settings = settings
+        self.stop = stop
+        self.step = 0
+        """Steps done."""
+
+    def state_dict(self) -> dict[str, object]:
+        """What the loop itself needs to go on."""
+        return {"step": self.step, "taskset": self.taskset.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Go on after the step that `state_dict` was taken at."""
+        self.step = int(state["step"])  # type: ignore[call-overload]
+        self.taskset.load_state_dict(state["taskset"])  # type: ignore[arg-type]
+
+    async def run(self) -> bool:
+        """Train to the end; False if a stop was asked for before it (everything is saved then)."""
+        settings = self.settings
+        if self.step == 0:
+            await self._evaluate()
+        else:
+            await self.engine.hand_over(self.step)
+        while self.step < settings.total_steps:
+            await self._train_step()
+            last = self.step == settings.total_steps
+            if last or self.step % settings.eval_interval == 0:
+                await self._evaluate()
+            stopping = self.stop.requested and not last
+            if last or stopping or self.step % settings.save_interval == 0:
+                await asyncio.to_thread(self.record.save, self.step, self.engine, self.state_dict())
+            if stopping:
+                return False
+        return True
+
+    async def _train_step(self) -> None:
+        step = self.step + 1
+        watch = Stopwatch()
+        tasks = self.taskset.next_batch()
+        with watch("rollout"):
+            groups = await self._rollout(step, tasks)
+        self._refuse_total_failure(step, groups)
+        set_advantages(self.algorithm, groups)
+        with watch("train"):
+            learnt = await self.engine.update(groups)
+        with watch("sync"):
+            await self.engine.hand_over(step)
+        self.step = step
+        self.record.step(step, {**summarize(groups), **learnt, **watch.metrics()}, groups)
+
+    async def _rollout(self, step: int, tasks: Sequence[dict]) -> list[RolloutGroup]:
+        settings = self.settings
+        with self.record.progress("rollouts", len(tasks) * settings.group_size) as on_done:
+            return await self.engine.rollout(
+                tasks,
+                group_size=settings.group_size,
+                label=f"step{step}",
+                seed=settings.seed + step,
+                sampling=Sampling(),
+                on_done=on_done,
+            )
+
+    def _refuse_total_failure(self, step: int, groups: Sequence[RolloutGroup]) -> None:
+        rollouts = [rollout for group in groups for rollout in group.rollouts]
+        errors = [rollout.error for rollout in rollouts if rollout.error is not None]
+        if step == 1 and len(errors) == len(rollouts):
+            first = errors[0]
+            raise RunError(
+                f"all {len(rollouts)} rollouts of the first step failed, so there is nothing to "
+                f"train on; the first failure ({first.kind}): {first.message}\n{first.traceback}"
+            )
+
+    async def _evaluate(self) -> None:
+        for evaluation in self.evaluations:
+            tasks = evaluation.taskset.all_tasks()
+            watch = Stopwatch()
+            total = len(tasks) * evaluation.samples
+            with self.record.progress(f"evaluating {evaluation.name}", total) as on_done:
+                groups = await self.engine.rollout(
+                    tasks,
+                    group_size=evaluation.samples,
+                    label=f"eval-{evaluation.name}-step{self.step}",
+                    seed=self.settings.seed,
+                    sampling=evaluation.sampling,
+                    on_done=on_done,
+                )
+            times = {"time/eval": watch.metrics()["time/step"]}
+            metrics = {**summarize(groups), **times}
+            self.record.evaluation(
+                self.step, {f"eval/{evaluation.name}/{key}": v for key, v in metrics.items()}, groups
+            )
+
+
+def set_advantages(algorithm: Algorithm, groups: Sequence[RolloutGroup]) -> None:
+    """Write the algorithm's advantages into the rollouts."""
+    for group, advantages in zip(groups, algorithm.advantages(groups), strict=True):
+        for rollout, advantage in zip(group.rollouts, advantages, strict=True):
+            rollout.advantage = advantage

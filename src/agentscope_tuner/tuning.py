@@ -1,0 +1,156 @@
+"""`tune()`: arguments become one configuration, the configuration an engine, the engine a better model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agentscope_tuner.config.arguments import AlgorithmConfig, DatasetConfig, TunerModelConfig
+from agentscope_tuner.config.resolve import resolve
+from agentscope_tuner.workflow import (
+    JudgeType,
+    WorkflowType,
+    check_judge_function,
+    check_workflow_function,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TuneResult:
+    """What came of a run."""
+
+    run_directory: Path
+    metrics: dict[str, float]
+    """The last value of every metric, evaluations included."""
+    checkpoint: Path | None
+    """The last complete checkpoint: a Hugging Face model directory."""
+    finished: bool
+    """False if the run was stopped before its last step; it can be resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What the command line adds to the `tune(...)` call of the script it runs."""
+
+    command: str = "run"
+    settings: Sequence[str] = ()
+    resume: bool = False
+    options: Mapping[str, Any] | None = None
+    """Further arguments of the command (`evaluate`'s samples, say)."""
+
+
+_invocation: ContextVar[Invocation] = ContextVar("invocation", default=Invocation())
+
+
+@contextmanager
+def invoked_as(invocation: Invocation) -> Iterator[None]:
+    """Every `tune(...)` call inside the block obeys `invocation`."""
+    token = _invocation.set(invocation)
+    try:
+        yield
+    finally:
+        _invocation.reset(token)
+
+
+def tune(
+    *,
+    workflow_func: WorkflowType | None = None,
+    judge_func: JudgeType | None = None,
+    train_dataset: DatasetConfig | None = None,
+    eval_dataset: DatasetConfig | Mapping[str, DatasetConfig] | None = None,
+    model: TunerModelConfig | None = None,
+    auxiliary_models: dict[str, TunerModelConfig] | None = None,
+    algorithm: AlgorithmConfig | None = None,
+    project_name: str | None = None,
+    experiment_name: str | None = None,
+    monitor_type: str | Sequence[str] | None = None,
+    config_path: str | Path | None = None,
+    resume: bool = False,
+) -> TuneResult:
+    """Tune the model behind a workflow.
+
+    Args:
+        workflow_func: The agent: `async (task, model, auxiliary_models) -> WorkflowOutput`. Needed by
+            every algorithm but `sft`, which learns from the dataset's conversations alone.
+        judge_func: `async (task, response, auxiliary_models) -> JudgeOutput`; None if the workflow
+            returns the reward itself.
+        train_dataset: The tasks to learn from.
+        eval_dataset: Held-out tasks, evaluated at the start, every `eval_interval_steps`, and at the
+            end; several if given by name.
+        model: The model that is tuned.
+        auxiliary_models: Further models for the workflow and the judge, by name; not tuned.
+        algorithm: How it learns. Defaults to `AlgorithmConfig()`.
+        project_name: Folder of the run under `checkpoints/`. Defaults to `AgentScope`.
+        experiment_name: Folder of the run in the project. Defaults to `Experiment-<timestamp>`.
+        monitor_type: `tensorboard` (default), `wandb`, `mlflow`, `swanlab` or `none`; several as a list.
+        config_path: A YAML file with all of this; arguments given explicitly override it.
+        resume: Go on with the named run from its last checkpoint.
+
+    Returns:
+        The run directory, the last metrics and the last checkpoint.
+
+    Raises:
+        InputError: Something about the input is wrong; one sentence, before time is spent.
+        RunError: The run cannot go on (every rollout of the first step failed, a full disk).
+    """
+    if workflow_func is not None:
+        check_workflow_function(workflow_func)
+    if judge_func is not None:
+        check_judge_function(judge_func)
+    invocation = _invocation.get()
+    config = resolve(
+        model=model,
+        auxiliary_models=auxiliary_models,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        algorithm=algorithm,
+        project_name=project_name,
+        experiment_name=experiment_name,
+        monitor_type=monitor_type,
+        config_path=config_path,
+        overrides=invocation.settings,
+    )
+    # Heavy imports wait until the arguments are known to be good.
+    from agentscope_tuner.engine import commands
+
+    command: Callable[..., Coroutine[Any, Any, TuneResult]] = getattr(commands, invocation.command)
+    return _run_to_completion(
+        command(
+            config,
+            workflow_func=workflow_func,
+            judge_func=judge_func,
+            resume=resume or invocation.resume,
+            **(invocation.options or {}),
+        )
+    )
+
+
+def _run_to_completion(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine from synchronous code, in a notebook (whose loop runs already) too."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            outcome.append(asyncio.run(work))
+        except BaseException as error:  # handed to the caller's thread
+            failure.append(error)
+
+    thread = threading.Thread(target=target, name="tune")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]
