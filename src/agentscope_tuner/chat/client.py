@@ -1,0 +1,67 @@
+"""The model that a workflow is given: AgentScope's own, connected to the endpoint in process."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from typing import Any
+
+import openai
+
+# AgentScope prints every agent's every message; of hundreds of concurrent rollouts nobody can read
+# that. It reads the variable when an agent is built, so a user's own value still wins.
+os.environ.setdefault("AGENTSCOPE_DISABLE_CONSOLE_OUTPUT", "true")
+
+from agentscope.model import OpenAIChatModel
+
+# openai 2.x speaks httpx, 3.x its successor httpx2; they have the same interface.
+_http: Any = importlib.import_module(
+    openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
+)
+
+
+class InProcessTransport(_http.AsyncBaseTransport):  # type: ignore[misc]
+    """HTTP without a socket: requests go straight to the ASGI application.
+
+    Workflows may run agents in threads with event loops of their own; the application always runs
+    on the service's loop. A response is handed over when it is complete, streams included.
+    """
+
+    def __init__(self, app: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._asgi = _http.ASGITransport(app)
+        self._loop = loop
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Serve one request on the service's loop."""
+        if asyncio.get_running_loop() is self._loop:
+            return await self._asgi.handle_async_request(request)
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(self._asgi.handle_async_request(request), self._loop)
+        )
+
+
+class InProcessClient:
+    """What the models of all rollouts share: one HTTP client on the in-process transport."""
+
+    def __init__(self, app: Any, loop: asyncio.AbstractEventLoop) -> None:
+        # Without trust_env a proxy in the environment would be asked for these requests.
+        self.http = _http.AsyncClient(
+            transport=InProcessTransport(app, loop), trust_env=False, timeout=None
+        )
+
+
+class RolloutChatModel(OpenAIChatModel):
+    """An `OpenAIChatModel` of one rollout."""
+
+    def __init__(self, name: str, client: InProcessClient, rollout_id: str) -> None:
+        super().__init__(
+            name,
+            api_key="in-process",
+            stream=False,
+            client_kwargs={
+                "base_url": f"http://endpoint/rollouts/{rollout_id}/v1",
+                "http_client": client.http,
+                "max_retries": 0,
+            },
+        )

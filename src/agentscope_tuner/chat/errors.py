@@ -1,0 +1,37 @@
+"""What a client did wrong, in OpenAI's error form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RequestError(Exception):
+    """A request that is refused: a 4xx with a message that names what is wrong.
+
+    Nothing of a refused request is recorded.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int = 400,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+        self.status = status
+
+    def body(self) -> dict[str, Any]:
+        """The response body, as OpenAI's clients read it."""
+        return error_body(self.message, "invalid_request_error", self.param, self.code)
+
+
+def error_body(
+    message: str, kind: str, param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """OpenAI's error object."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

@@ -1,0 +1,156 @@
+"""Rendering by the `renderers` library, for the model families that it knows by hand.
+
+Its renderers mirror the family's chat template token by token, and extend a conversation without
+rendering the sampled tokens again (`bridge_to_next_turn`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import renderers
+from renderers.base import ParsedResponse, ToolCallParseStatus, merge_chat_template_kwargs
+from transformers import PreTrainedTokenizerBase
+
+from agentscope_tuner.chat import hermes
+from agentscope_tuner.chat.errors import RequestError
+from agentscope_tuner.chat.messages import ChatMessage, for_template
+from agentscope_tuner.chat.parsing import ParsedMessage
+from agentscope_tuner.chat.rendering import RenderCache, Tools
+
+TOOL_FORMATS = {"qwen3": "hermes", "llama-3": "llama3_json"}
+"""What `tool_call_parser` calls the form in which a renderer's family writes tool calls; families
+that are not listed go by their renderer's name."""
+
+
+class LibraryRenderer:
+    """Messages and tokens of a model family that `renderers` knows.
+
+    Args:
+        tokenizer: the model's.
+        config: the library's configuration of that family.
+        tool_call_parser: the family's own form, or None to leave calls in the content.
+        thinking: split thinking off the content.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        config: Any,
+        *,
+        tool_call_parser: str | None,
+        thinking: bool,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._config = config
+        self._parser = tool_call_parser
+        self._thinking = thinking
+        self._renderer = renderers.create_renderer(tokenizer, config)
+        self._cache = RenderCache()
+        self._variant = lru_cache(maxsize=16)(self._make_variant)
+        self.stop_token_ids = tuple(self._renderer.get_stop_token_ids())
+        self.tool_format = TOOL_FORMATS.get(config.name, config.name)
+        self.thinks_in_tags = self.tool_format == "hermes"
+
+    def variant(self, kwargs: Mapping[str, Any]) -> LibraryRenderer:
+        """The renderer with these template arguments; each must be one of the family's."""
+        if not kwargs:
+            return self
+        try:
+            return self._variant(json.dumps(kwargs, sort_keys=True))
+        except ValueError as error:
+            allowed = ", ".join(sorted(self._config.template_field_names())) or "none"
+            raise RequestError(
+                f"chat_template_kwargs {json.dumps(kwargs)} does not fit this model, which takes "
+                f"{allowed}.",
+                param="chat_template_kwargs",
+            ) from error
+
+    def _make_variant(self, kwargs: str) -> LibraryRenderer:
+        return LibraryRenderer(
+            self._tokenizer,
+            merge_chat_template_kwargs(self._config, json.loads(kwargs)),
+            tool_call_parser=self._parser,
+            thinking=self._thinking,
+        )
+
+    def refuse_tools(self) -> str | None:
+        """Why tools cannot be served: `tool_call_parser` names another form than the model's."""
+        if self._parser in (None, self.tool_format):
+            return None
+        return (
+            f"the model writes tool calls in the form {self.tool_format!r}, not in "
+            f"{self._parser!r}; set tool_call_parser={self.tool_format!r}"
+        )
+
+    def render(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
+        """The prompt's ids, cached."""
+        return self._cache.get(self._render, messages, tools)
+
+    def _render(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
+        return self._renderer.render_ids(
+            for_template(messages),  # type: ignore[arg-type]
+            tools=list(tools) if tools else None,  # type: ignore[arg-type]
+            add_generation_prompt=True,
+        )
+
+    def extend(
+        self,
+        prompt_ids: list[int],
+        completion_ids: list[int],
+        history: Sequence[ChatMessage],
+        new_messages: Sequence[ChatMessage],
+        tools: Tools | None,
+    ) -> list[int] | None:
+        """See `ChatRenderer.extend`; the library decides whether thinking would be kept."""
+        bridged = self._renderer.bridge_to_next_turn(
+            prompt_ids,
+            completion_ids,
+            for_template(new_messages),  # type: ignore[arg-type]
+            tools=list(tools) if tools else None,  # type: ignore[arg-type]
+        )
+        if bridged is None:
+            return None
+        kept = prompt_ids + completion_ids
+        ids = list(bridged.token_ids)
+        return ids if ids[: len(kept)] == kept else None
+
+    def parse(
+        self, completion_ids: list[int], prompt_ids: list[int], *, tools: bool
+    ) -> ParsedMessage:
+        """See `ChatRenderer.parse`."""
+        if completion_ids[-1:] and completion_ids[-1] in self.stop_token_ids:
+            completion_ids = completion_ids[:-1]
+        try:
+            parsed = self._renderer.parse_response(completion_ids, prompt_ids=prompt_ids)
+        except RecursionError:  # JSON nested beyond what can be read is no tool call
+            return ParsedMessage(self._decode(completion_ids))
+        return self._message(completion_ids, parsed, tools and self._parser is not None)
+
+    def _message(self, ids: list[int], parsed: ParsedResponse, tools: bool) -> ParsedMessage:
+        spans = [call.token_span for call in parsed.tool_calls if call.token_span is not None]
+        first = min((start for start, _ in spans), default=len(ids))
+        content = parsed.content
+        reasoning = parsed.reasoning_content
+        if not self._thinking:
+            content, reasoning = self._decode(ids[:first]), None
+        message = ParsedMessage(content, reasoning.strip() if reasoning else None)
+        texts = [content.strip()] if spans else [content]
+        for call in parsed.tool_calls:
+            read = (
+                hermes.checked_call(call.name, call.arguments)
+                if tools and call.status == ToolCallParseStatus.OK
+                else None
+            )
+            if read is not None:
+                message.tool_calls.append(read)
+            elif call.token_span is not None:
+                texts.append(self._decode(ids[slice(*call.token_span)]))
+        message.content = "\n".join(text for text in texts if text)
+        return message
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False))

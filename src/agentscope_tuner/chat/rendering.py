@@ -1,0 +1,97 @@
+"""One model's way between messages and tokens, behind one interface.
+
+`create_chat_renderer` takes a renderer of the `renderers` library where one fits the model, and the
+model's own chat template (`chat.template`) otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jinja2
+
+from agentscope_tuner.chat.errors import RequestError
+from agentscope_tuner.chat.messages import ChatMessage
+from agentscope_tuner.chat.parsing import ParsedMessage
+
+Tools = Sequence[dict[str, Any]]
+
+TEMPLATE_ERRORS = (jinja2.TemplateError, ValueError, TypeError, KeyError)
+"""What chat templates raise for conversations that they do not take."""
+
+
+class ChatRenderer(Protocol):
+    """Messages to prompt tokens, sampled tokens to a message."""
+
+    stop_token_ids: tuple[int, ...]
+    """Any of these ends the model's turn."""
+    thinks_in_tags: bool
+    """Whether completions are `<think>`, content and Hermes calls, so that they can be streamed."""
+
+    def variant(self, kwargs: Mapping[str, Any]) -> ChatRenderer:
+        """The renderer with these chat-template arguments; RequestError if one has no effect."""
+        ...
+
+    def refuse_tools(self) -> str | None:
+        """Why a request with tools cannot be served; None if it can."""
+        ...
+
+    def render(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
+        """The prompt that asks for the next assistant message; RequestError if there is none."""
+        ...
+
+    def extend(
+        self,
+        prompt_ids: list[int],
+        completion_ids: list[int],
+        history: Sequence[ChatMessage],
+        new_messages: Sequence[ChatMessage],
+        tools: Tools | None,
+    ) -> list[int] | None:
+        """The prompt after `new_messages` that begins with `prompt_ids + completion_ids`.
+
+        `history` is the earlier conversation, ending in the message that was sampled as
+        `completion_ids`. None where the template would not keep those tokens' text.
+        """
+        ...
+
+    def parse(
+        self, completion_ids: list[int], prompt_ids: list[int], *, tools: bool
+    ) -> ParsedMessage:
+        """The message that was sampled; with `tools` False, calls stay in the content."""
+        ...
+
+
+class RenderCache:
+    """The last rendered prompts: the rollouts of a group all begin with the same one."""
+
+    def __init__(self, size: int = 256) -> None:
+        self._size = size
+        self._prompts: OrderedDict[str, list[int]] = OrderedDict()
+
+    def get(
+        self,
+        render: Callable[[Sequence[ChatMessage], Tools | None], list[int]],
+        messages: Sequence[ChatMessage],
+        tools: Tools | None,
+    ) -> list[int]:
+        """`render(messages, tools)`; what the template refuses becomes a `RequestError`."""
+        key = json.dumps([messages, tools])
+        prompt = self._prompts.get(key)
+        if prompt is None:
+            try:
+                prompt = render(messages, tools)
+            except TEMPLATE_ERRORS as error:
+                raise RequestError(
+                    f"The model's chat template refuses this conversation: {error}",
+                    param="messages",
+                ) from error
+            self._prompts[key] = prompt
+            if len(self._prompts) > self._size:
+                self._prompts.popitem(last=False)
+        else:
+            self._prompts.move_to_end(key)
+        return prompt

@@ -1,0 +1,214 @@
+"""The chat-completions request: what is served is typed here, what is not is refused by name.
+
+A field is either honoured, harmless (it asks for nothing: `user`, `metadata`, a penalty of zero), or
+an error. Nothing is ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from agentscope_tuner.chat.errors import RequestError
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+MAX_CHOICES = 128
+"""The most completions that one request may ask for (OpenAI's own limit)."""
+
+
+class TextPart(BaseModel):
+    """A part of a message's content."""
+
+    model_config = _STRICT
+    type: Literal["text"]
+    text: str
+
+
+class FunctionCall(BaseModel):
+    """The function of a tool call; `arguments` is JSON text."""
+
+    model_config = _STRICT
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """A tool call in an assistant's message."""
+
+    model_config = _STRICT
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+    index: int | None = None
+
+
+class Message(BaseModel):
+    """A message of the conversation. Fields that clients echo back from an answer must be null."""
+
+    model_config = _STRICT
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    annotations: list[Any] | None = Field(default=None, max_length=0)
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _only_text(cls, content: Any) -> Any:
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+            if kind != "text":
+                raise ValueError(f"a content part of type {kind!r} is not served, only 'text' is")
+        return content
+
+
+class Function(BaseModel):
+    """A tool's signature; `parameters` is a JSON schema."""
+
+    model_config = _STRICT
+    name: str = Field(min_length=1)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(BaseModel):
+    """A tool that the model may call."""
+
+    model_config = _STRICT
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(BaseModel):
+    """The function that a named tool choice names."""
+
+    model_config = _STRICT
+    name: str
+
+
+class NamedToolChoice(BaseModel):
+    """A tool choice that names one function."""
+
+    model_config = _STRICT
+    type: Literal["function"]
+    function: FunctionName
+
+
+class JsonSchema(BaseModel):
+    """The schema of a structured answer."""
+
+    model_config = _STRICT
+    name: str
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """The form of the answer."""
+
+    model_config = _STRICT
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries besides the answer."""
+
+    model_config = _STRICT
+    include_usage: bool | None = None
+
+
+StopString = Annotated[str, Field(min_length=1)]
+Zero = Annotated[float, Field(ge=0, le=0)]
+
+
+class ChatRequest(BaseModel):
+    """A chat-completions request."""
+
+    model_config = _STRICT
+    messages: list[Message] = Field(min_length=1)
+    model: str
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    stop: StopString | Annotated[list[StopString], Field(max_length=16)] | None = None
+    seed: int | None = None
+    n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    return_token_ids: bool | None = None
+
+    # They ask for nothing that changes the answer.
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    presence_penalty: Zero | None = None
+    frequency_penalty: Zero | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+    modalities: list[Literal["text"]] | None = None
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The stop strings; empty if there are none."""
+        if self.stop is None:
+            return ()
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    @property
+    def requested_tokens(self) -> int | None:
+        """The limit that the request sets on sampled tokens, under either of its names."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+def parse_request(body: bytes) -> ChatRequest:
+    """The request in `body`.
+
+    Raises `RequestError`, naming the field, if it is no JSON, has wrong types, or asks for something
+    that is not served.
+    """
+    try:
+        request = ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error) from None
+    if request.top_logprobs and not request.logprobs:
+        raise RequestError("top_logprobs needs logprobs to be true.", param="top_logprobs")
+    if request.response_format and request.response_format.type == "json_schema":
+        if request.response_format.json_schema is None:
+            raise RequestError(
+                "response_format of type json_schema lacks json_schema.", param="response_format"
+            )
+    if request.stream_options and not request.stream:
+        raise RequestError("stream_options needs stream to be true.", param="stream_options")
+    return request
+
+
+def _refusal(error: ValidationError) -> RequestError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return RequestError(f"The request body is not valid JSON: {first['msg']}.")
+    # The names of pydantic's union members are no part of the field's path.
+    path = [str(at) for at in first["loc"] if isinstance(at, int) or str(at).isidentifier()]
+    param = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return RequestError(f"{param} is not served here: remove it from the request.", param=param)
+    message = first["msg"].removeprefix("Value error, ")
+    return RequestError(f"{param}: {message}.", param=param or None)

@@ -1,0 +1,87 @@
+"""The chat service: models behind an endpoint of OpenAI's form, one URL a rollout."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from agentscope.model import ChatModelBase
+
+from agentscope_tuner.chat.client import InProcessClient, RolloutChatModel
+from agentscope_tuner.chat.endpoint import Endpoint
+from agentscope_tuner.chat.served import ServedModel
+from agentscope_tuner.chat.session import Overrides, Session
+from agentscope_tuner.errors import InputError
+
+
+class ChatService:
+    """Serves the policy, which is recorded, and auxiliary models, which are not.
+
+    Args:
+        policy: the model behind the agent, the one that is trained.
+        auxiliary: further models by name; a `ChatModelBase` is handed to workflows as it is.
+
+    Raises:
+        InputError: an auxiliary model has the policy's name.
+    """
+
+    def __init__(
+        self,
+        policy: ServedModel,
+        auxiliary: Mapping[str, ServedModel | ChatModelBase] | None = None,
+    ) -> None:
+        self.policy = policy
+        self.auxiliary = dict(auxiliary or {})
+        if policy.name in self.auxiliary:
+            raise InputError(
+                f"The auxiliary model {policy.name!r} has the name of the trained model: rename it."
+            )
+        self._sessions: dict[str, Session] = {}
+        self.endpoint = Endpoint(self)
+        self._client: InProcessClient | None = None
+
+    @property
+    def served_names(self) -> list[str]:
+        """What requests may name as their model."""
+        served = [name for name, model in self.auxiliary.items() if isinstance(model, ServedModel)]
+        return [self.policy.name, *served]
+
+    def open(
+        self,
+        rollout_id: str,
+        *,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
+        seed: int | None = None,
+    ) -> Session:
+        """Begin a rollout; call it on the event loop that the samplers run on.
+
+        Args:
+            rollout_id: part of the rollout's URL, unique among open rollouts.
+            temperature, top_p, max_tokens: defaults of this rollout's calls to the policy, in place
+                of the model's own (evaluation).
+            seed: every call without a seed of its own draws from this one and its number. None:
+                from the sampler's stream.
+        """
+        if rollout_id in self._sessions:
+            raise ValueError(f"the rollout {rollout_id!r} is open already")
+        if self._client is None:
+            self._client = InProcessClient(self.endpoint, asyncio.get_running_loop())
+        session = Session(self, rollout_id, Overrides(temperature, top_p, max_tokens), seed)
+        self._sessions[rollout_id] = session
+        return session
+
+    def find(self, rollout_id: str) -> Session | None:
+        """The open session of a rollout."""
+        return self._sessions.get(rollout_id)
+
+    def forget(self, session: Session) -> None:
+        """Called by a session that closes."""
+        if self._sessions.get(session.rollout_id) is session:
+            del self._sessions[session.rollout_id]
+
+    def chat_model(self, rollout_id: str, name: str) -> RolloutChatModel:
+        """A new AgentScope model whose calls go to this rollout's URL."""
+        assert self._client is not None
+        return RolloutChatModel(name, self._client, rollout_id)

@@ -1,0 +1,117 @@
+"""One rollout's conversations with its models: what they sample from, and what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from agentscope.model import ChatModelBase, OpenAIChatModel
+
+from agentscope_tuner.chat.errors import RequestError
+from agentscope_tuner.chat.recorder import Recorder
+from agentscope_tuner.chat.served import ServedModel
+from agentscope_tuner.inference.base import Completion
+from agentscope_tuner.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from agentscope_tuner.chat.service import ChatService
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What one rollout samples with instead of the policy's defaults; None keeps the default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+
+
+class Session:
+    """One rollout, from `ChatService.open` to `close`. Used on the service's event loop."""
+
+    def __init__(
+        self, service: ChatService, rollout_id: str, overrides: Overrides, seed: int | None
+    ) -> None:
+        self.rollout_id = rollout_id
+        self.seed = seed
+        self.trajectory = Trajectory()
+        self.recorder = Recorder(self.trajectory)
+        self.policy = service.policy
+        self.fault: Exception | None = None
+        """What went wrong inside the endpoint or the sampler while it served this rollout: a bug of
+        ours, which the client saw as a status 500."""
+        self.closed = False
+        self._service = service
+        changed = {
+            name: value
+            for name in Overrides.__slots__
+            if (value := getattr(overrides, name)) is not None
+        }
+        self._defaults = replace(service.policy, **changed)
+        self._running: set[asyncio.Task[Completion]] = set()
+        self._calls = 0
+        self.model: OpenAIChatModel = service.chat_model(rollout_id, service.policy.name)
+        """The model to give to the workflow."""
+        self.auxiliary_models: Mapping[str, ChatModelBase] = {
+            name: (
+                service.chat_model(rollout_id, name) if isinstance(model, ServedModel) else model
+            )
+            for name, model in service.auxiliary.items()
+        }
+        """Models that are not trained, by name."""
+
+    def model_named(self, name: str) -> ServedModel:
+        """The served model that a request names; RequestError if there is none."""
+        if name == self.policy.name:
+            return self.policy
+        model = self._service.auxiliary.get(name)
+        if isinstance(model, ServedModel):
+            return model
+        known = ", ".join(self._service.served_names)
+        raise RequestError(
+            f"The model {name!r} does not exist: served are {known}.",
+            param="model",
+            code="model_not_found",
+            status=404,
+        )
+
+    def defaults_of(self, model: ServedModel) -> ServedModel:
+        """The model with the defaults that hold in this rollout."""
+        return self._defaults if model is self.policy else model
+
+    def count_call(self) -> int:
+        """The number of the next call, from 0."""
+        self._calls += 1
+        return self._calls - 1
+
+    async def while_open(self, tasks: Sequence[asyncio.Task[Completion]]) -> list[Completion]:
+        """The tasks' results; RequestError if the session closes before they are there."""
+        self._running.update(tasks)
+        try:
+            return await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            if self.closed:
+                raise not_open(self.rollout_id) from None
+            raise
+        finally:
+            self._running.difference_update(tasks)
+            for task in tasks:
+                task.cancel()
+
+    def close(self) -> None:
+        """End the rollout: pending calls are cancelled, later ones fail, nothing is recorded."""
+        self.closed = True
+        self._service.forget(self)
+        for task in self._running:
+            task.cancel()
+
+
+def not_open(rollout_id: str) -> RequestError:
+    """The answer to every call of a rollout that has ended, or never began."""
+    return RequestError(
+        f"The rollout {rollout_id!r} is not open: it has ended, or never began.",
+        code="rollout_not_open",
+        status=404,
+    )
