@@ -12,7 +12,7 @@ from pathlib import Path
 
 import datasets
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from agentscope_tuner.errors import InputError
 
@@ -39,8 +39,6 @@ def load_samples(
             raise InputError(
                 f"The dataset file {path!r} must end in one of {', '.join(_FILE_LOADERS)}."
             )
-        if local.stat().st_size == 0:
-            raise InputError(f"The dataset {path!r} is empty.")
         source = {"path": loader, "name": name, "data_files": str(local)}
     elif local.is_dir():
         source["path"] = str(local)
@@ -51,6 +49,8 @@ def load_samples(
     try:
         with _without_progress_bars():
             samples = datasets.load_dataset(**source, split=split)
+    except StopIteration as error:  # what the JSON reader makes of an empty file
+        raise InputError(f"The dataset {path!r} is empty in its split {split!r}.") from error
     # `datasets` raises nearly every type there is for input it cannot read.
     except Exception as error:
         if str(error).startswith("Unknown split"):
@@ -73,9 +73,7 @@ def _check_on_hub(path: str) -> None:
         HfApi().dataset_info(path, timeout=_HUB_TIMEOUT_S)
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise InputError(f"{missing}.") from error
-    except OfflineModeIsEnabled as error:
-        raise InputError(f"{missing}'s local cache (HF_HUB_OFFLINE is set).") from error
-    except OSError as error:
+    except Exception as error:  # offline mode, or whatever the HTTP client calls no connection
         raise InputError(f"{missing} that can be reached ({_first_line(error)}).") from error
 
 
