@@ -49,16 +49,15 @@ def load_samples(
     try:
         with _without_progress_bars():
             samples = datasets.load_dataset(**source, split=split)
-    except StopIteration as error:  # what the JSON reader makes of an empty file
-        raise InputError(f"The dataset {path!r} is empty in its split {split!r}.") from error
     # `datasets` raises nearly every type there is for input it cannot read.
     except Exception as error:
         if str(error).startswith("Unknown split"):
             found = ", ".join(_splits(source))
-            raise InputError(
-                f"The dataset {path!r} has no split {split!r}; it has {found}."
-            ) from error
-        raise _unreadable(path, error) from error
+            message = f"The dataset {path!r} has no split {split!r}; it has {found}."
+            raise InputError(message) from error
+        if not _says_empty(error):
+            raise _unreadable(path, error) from error
+        samples = []
     if len(samples) == 0:
         raise InputError(f"The dataset {path!r} is empty in its split {split!r}.")
     return samples
@@ -90,6 +89,11 @@ def _only_split(path: str, source: dict[str, str | None]) -> str:
 def _splits(source: dict[str, str | None]) -> list[str]:
     config = {"config_name" if key == "name" else key: value for key, value in source.items()}
     return datasets.get_dataset_split_names(**config)
+
+
+def _says_empty(error: Exception) -> bool:
+    """JSON files without a line, and tables without a row, are errors to `datasets`."""
+    return isinstance(error, StopIteration) or "corresponds to no data" in str(error)
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
