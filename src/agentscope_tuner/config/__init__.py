@@ -1,0 +1,1 @@
+"""One configuration tree: its schema, the arguments of `tune()`, YAML files, `--set`."""

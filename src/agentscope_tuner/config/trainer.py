@@ -1,0 +1,82 @@
+"""`trainer`, `synchronizer`, `cluster` and `monitor`: the learner, the machine, what is logged."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+
+_ONE_DEVICE = "there is one device"
+_ONE_PROCESS = "sampler and learner share one process"
+
+
+class Trainer(Section):
+    """The learner, and its checkpoints."""
+
+    save_interval: int = effect(
+        100, "Steps between checkpoints; there is one at the end too.", gt=0
+    )
+    keep_last: int | None = effect(
+        None, "How many of the newest checkpoints are kept; empty: all.", gt=0
+    )
+    keep_best: str | None = effect(
+        None,
+        "An evaluation metric whose best checkpoint is kept beside the newest, "
+        "eval/test/reward/mean for one.",
+    )
+    grad_clip: float = effect(1.0, "Gradients are scaled down to at most this norm.", gt=0)
+    use_dynamic_bsz: bool = effect(
+        True, "Pack rollouts up to max_token_len_per_gpu; no: one rollout a pass."
+    )
+    max_token_len_per_gpu: int | None = effect(
+        None, "Most tokens of one pass; empty: twice the model's length.", gt=0
+    )
+    ulysses_sequence_parallel_size: int = not_here(
+        1, "Devices that one sequence is split over.", _ONE_DEVICE, gt=0
+    )
+
+
+class Synchronizer(Section):
+    """How new weights reach the sampler."""
+
+    sync_style: Literal["fixed", "dynamic_by_explorer", "explorer_driven"] = not_here(
+        "fixed", "Who asks for new weights.", "the sampler gets new weights after every step"
+    )
+    sync_method: Literal["nccl", "checkpoint", "memory"] = not_here(
+        "memory", "How weights travel.", _ONE_PROCESS
+    )
+    sync_interval: int = not_served(
+        1, "Steps between hand-overs.", "the sampler gets new weights after every step", gt=0
+    )
+    sync_offset: int = not_served(
+        0, "Steps that the sampler runs ahead.", "rollouts come from the newest weights", ge=0
+    )
+    sync_timeout: float = not_here(3600, "Seconds to wait for weights.", _ONE_PROCESS, gt=0)
+
+
+class Cluster(Section):
+    """The machines of a run."""
+
+    node_num: int = not_served(1, "Machines.", "a run has one machine", gt=0)
+    gpu_per_node: int = not_here(1, "GPUs a machine.", _ONE_DEVICE, ge=0)
+    ray_address: str | None = not_here(None, "Address of a Ray cluster.", _ONE_PROCESS)
+
+
+MonitorName = Literal["tensorboard", "wandb", "mlflow", "swanlab"]
+
+
+class Monitor(Section):
+    """Where metrics go, besides metrics.jsonl and the terminal."""
+
+    monitor_type: list[MonitorName] = effect(
+        lambda: ["tensorboard"], "tensorboard, wandb, mlflow, swanlab, a list of them, or none."
+    )
+
+    @field_validator("monitor_type", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [] if value == "none" else [value]
+        return value
