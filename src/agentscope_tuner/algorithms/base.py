@@ -25,7 +25,7 @@ class TokenBatch:
     """Under the policy that sampled (the denominator of the ratio); no gradient."""
     advantages_N: Tensor
     entropy_N: Tensor | None = None
-    """Entropy of the current distribution, where an algorithm asks for it."""
+    """Entropy of the current distribution in nats, with gradient."""
     ref_logprobs_N: Tensor | None = None
     """Under the reference policy, where an algorithm asks for it."""
 
@@ -33,9 +33,30 @@ class TokenBatch:
 class Algorithm(Protocol):
     """One learning rule."""
 
-    name: str
-    group_based: bool
-    """Whether it compares the rollouts of a group, so that a group of one teaches nothing."""
+    @property
+    def name(self) -> str:
+        """The `algorithm_type` it is known by."""
+        ...
+
+    @property
+    def group_based(self) -> bool:
+        """Whether it compares the rollouts of a group, so that a group of one teaches nothing."""
+        ...
+
+    @property
+    def supervised(self) -> bool:
+        """Whether it imitates demonstrations instead of learning from rollouts."""
+        ...
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether its loss asks for log-probabilities under a reference policy."""
+        ...
+
+    @property
+    def learns_without_advantage(self) -> bool:
+        """Whether a token with advantage 0 has a gradient (a KL or entropy term gives it one)."""
+        ...
 
     def advantages(self, groups: Sequence[RolloutGroup]) -> list[list[float | None]]:
         """One advantage a rollout of each group; None where the rollout is not trained on."""

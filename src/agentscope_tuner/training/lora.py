@@ -1,0 +1,71 @@
+"""Low-rank adapters in place of full tuning: W x + (alpha / rank) B A x, with only A and B trained.
+
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021 (arXiv:2106.09685).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from agentscope_tuner.errors import InputError
+
+ADAPTER = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Size and place of the adapters. Raises InputError if the rank is not positive."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """Names of the layers that get one; `all-linear`: every linear layer but the head."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise InputError(f"LoRA's rank is {self.rank}; it must be at least 1")
+
+
+def add_adapters(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
+    """Put untrained adapters into the model itself; everything else is frozen."""
+    targets = settings.target_modules
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=0.0,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Weights under their plain names with the adapters added in, in the weights' own dtype."""
+    deltas = {
+        f"{name}.weight": module.get_delta_weight(ADAPTER)
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLayer)
+    }
+    merged = {}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                continue
+            plain = name.replace(".base_layer.", ".")
+            weight = parameter.detach()
+            if plain in deltas:
+                weight = (weight.float() + deltas[plain].float()).to(weight.dtype)
+            merged[plain] = weight
+    return merged
+
+
+def load_merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """A plain model: `model` with the saved adapter merged into its weights."""
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()

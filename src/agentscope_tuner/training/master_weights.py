@@ -1,0 +1,54 @@
+"""Full-precision weights behind a model that computes in lower precision.
+
+The model holds a copy in the compute dtype; gradients of every backward pass are added up in float32
+beside the float32 weights, and freed in the model as soon as they are there. An update too small for
+bfloat16's 8 bits is therefore not lost. Micikevicius et al., "Mixed Precision Training", 2017.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class MasterWeights:
+    """The float32 weights of a model's trainable parameters, by name."""
+
+    def __init__(self, model: nn.Module, compute_dtype: torch.dtype) -> None:
+        """Turn the model's floating-point parameters into `compute_dtype`, keeping float32 ones.
+
+        Parameters that are not trained are only converted. Buffers (the rotary frequencies) stay
+        as they are.
+        """
+        self.by_name: dict[str, Tensor] = {}
+        self._lower: list[tuple[Tensor, nn.Parameter]] = []
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(compute_dtype)
+            elif compute_dtype == torch.float32:
+                parameter.data = parameter.data.float()
+                self.by_name[name] = parameter
+            else:
+                master = parameter.data.float()
+                parameter.data = master.to(compute_dtype)
+                self.by_name[name] = master
+                self._lower.append((master, parameter))
+                parameter.register_post_accumulate_grad_hook(_adder(master))
+
+    def publish(self) -> None:
+        """Bring the model's weights up to the masters."""
+        with torch.no_grad():
+            for master, parameter in self._lower:
+                parameter.copy_(master)
+
+
+def _adder(master: Tensor):
+    def add(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        if master.grad is None:
+            master.grad = parameter.grad.float()
+        else:
+            master.grad += parameter.grad
+        parameter.grad = None
+
+    return add

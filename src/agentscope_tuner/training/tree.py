@@ -1,0 +1,96 @@
+"""The token trees of several rollouts joined into one, so that what they share is stored once.
+
+Prompt tokens that are equal from the root on become one node (split where they part ways), whether
+they come from two rollouts of a group or from two branches of one rollout. A sampled segment always
+stays a node of its own: its tokens carry a loss, and each draw counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from agentscope_tuner.trajectory import Sampled, Trajectory
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A run of tokens that follows its parent's last one."""
+
+    token_ids: Sequence[int]
+    parent: Node | None = None
+    sampled: Sampled | None = None
+    """None: prompt tokens."""
+    origin: tuple[int, int] = (-1, -1)
+    """Where sampled tokens come from: the caller's number of the trajectory, and the segment."""
+    children: list[Node] = field(default_factory=list)
+
+
+class TokenTree:
+    """A root without tokens and everything that was added below it."""
+
+    def __init__(self) -> None:
+        self.root = Node(())
+        self.size = 0
+        """Tokens stored."""
+
+    def add(self, trajectory: Trajectory, number: int) -> None:
+        """Add all segments of a trajectory, which the caller knows by `number`."""
+        ends: list[Node] = []
+        for index, segment in enumerate(trajectory.segments):
+            parent = self.root if segment.parent is None else ends[segment.parent]
+            if segment.sampled is None:
+                ends.append(self._extend(parent, segment.token_ids))
+            else:
+                origin = (number, index)
+                ends.append(self._append(parent, segment.token_ids, segment.sampled, origin))
+
+    def preorder(self) -> Iterator[Node]:
+        """Every node after its parent, each subtree in one piece."""
+        stack = list(reversed(self.root.children))
+        while stack:
+            node = stack.pop()
+            yield node
+            stack.extend(reversed(node.children))
+
+    def _append(
+        self,
+        parent: Node,
+        token_ids: Sequence[int],
+        sampled: Sampled | None = None,
+        origin: tuple[int, int] = (-1, -1),
+    ) -> Node:
+        node = Node(token_ids, parent, sampled, origin)
+        parent.children.append(node)
+        self.size += len(token_ids)
+        return node
+
+    def _extend(self, parent: Node, token_ids: Sequence[int]) -> Node:
+        """Follow equal prompt tokens as far as they are there, then add the rest."""
+        while token_ids:
+            for child in parent.children:
+                shared = 0 if child.sampled else _common_prefix(child.token_ids, token_ids)
+                if shared:
+                    break
+            else:
+                return self._append(parent, token_ids)
+            parent = child if shared == len(child.token_ids) else _split(child, shared)
+            token_ids = token_ids[shared:]
+        return parent
+
+
+def _split(node: Node, at: int) -> Node:
+    """Put the node's first tokens into a new parent; `node` itself stays the end of its segment."""
+    assert node.parent is not None
+    upper = Node(node.token_ids[:at], node.parent, children=[node])
+    siblings = node.parent.children
+    siblings[siblings.index(node)] = upper
+    node.token_ids, node.parent = node.token_ids[at:], upper
+    return upper
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))
