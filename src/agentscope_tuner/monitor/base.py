@@ -1,0 +1,47 @@
+"""What a monitor is: something that is told the numbers of a run while it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from agentscope_tuner.trajectory import Rollout
+
+HyperParameter = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The run that a monitor is started for."""
+
+    project: str
+    name: str
+    directory: Path
+    """The run directory; a monitor keeps its files under `monitor/<type>/`."""
+    hyperparameters: Mapping[str, HyperParameter] = field(default_factory=dict)
+    """Flat: nested configuration keys joined by dots, such as `optimizer.lr`."""
+    resumed_step: int | None = None
+    """The step of the checkpoint that the run goes on from; None if it starts from the beginning.
+    What was logged for later steps is void: those steps are run again."""
+
+
+class Monitor(Protocol):
+    """One place where a run can be watched. Called from one thread, in the order below."""
+
+    def start(self, run: RunInfo) -> None:
+        """Open what is written to, or go on with it where `run.resumed_step` says so."""
+        ...
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Take the metrics of a step or of an evaluation after `step` updates; steps never fall."""
+        ...
+
+    def samples(self, rollouts: Sequence[Rollout], step: int) -> None:
+        """Take a few rollouts of a step, for people to read."""
+        ...
+
+    def close(self) -> None:
+        """Write out what is still held. Called once, also when the run failed."""
+        ...

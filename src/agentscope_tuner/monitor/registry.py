@@ -1,0 +1,66 @@
+"""Which monitors there are, and what each needs to be installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.monitor.base import Monitor
+from agentscope_tuner.monitor.jsonl import MetricsFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Where a monitor lives; it is imported only when it is asked for."""
+
+    module: str
+    class_name: str
+    package: str
+    """The import that has to succeed."""
+    install: str
+
+
+_MONITORS = {
+    "tensorboard": _Entry("tensorboard", "TensorBoard", "tensorboard", "tensorboard"),
+    "wandb": _Entry("wandb", "WeightsAndBiases", "wandb", '"agentscope-tuner[wandb]"'),
+    "mlflow": _Entry("mlflow", "MLflow", "mlflow", '"agentscope-tuner[mlflow]"'),
+    "swanlab": _Entry("swanlab", "SwanLab", "swanlab", '"agentscope-tuner[swanlab]"'),
+}
+
+MONITOR_TYPES = (*_MONITORS, "none")
+
+
+def create_monitors(types: Sequence[str]) -> list[Monitor]:
+    """Create the monitors of a run: `metrics.jsonl`, which every run has, and the ones asked for.
+
+    Args:
+        types: any of `MONITOR_TYPES`; `none` adds nothing and stands alone.
+
+    Raises:
+        InputError: a type is unknown, given twice or not installed, or `none` is not alone.
+    """
+    for name in types:
+        if name not in MONITOR_TYPES:
+            raise InputError(
+                f"monitor_type {name!r} is unknown; known are {', '.join(MONITOR_TYPES)}."
+            )
+    if len(set(types)) < len(types):
+        raise InputError(f"monitor_type names a monitor twice: {', '.join(types)}.")
+    if "none" in types and len(types) > 1:
+        raise InputError(f"monitor_type 'none' stands alone, but is one of {', '.join(types)}.")
+    return [MetricsFile(), *(_create(name) for name in types if name != "none")]
+
+
+def _create(name: str) -> Monitor:
+    entry = _MONITORS[name]
+    if importlib.util.find_spec(entry.package) is None:
+        raise InputError(
+            f"monitor_type {name!r} needs a package that is not installed: "
+            f"pip install {entry.install}"
+        )
+    module = importlib.import_module(f"agentscope_tuner.monitor.{entry.module}")
+    monitor: Monitor = getattr(module, entry.class_name)()
+    return monitor
