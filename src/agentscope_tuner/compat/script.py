@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from agentscope_tuner.compat.alias import install
 from agentscope_tuner.errors import InputError
 
 
-def run_script(path: str, argv: Sequence[str] = ()) -> None:
+def run_script(path: str | os.PathLike[str], argv: Sequence[str] = ()) -> None:
     """Run the script at `path` as `python path *argv` would: as `__main__`, with its own directory
     first on the import path.
 
@@ -20,8 +21,8 @@ def run_script(path: str, argv: Sequence[str] = ()) -> None:
     """
     script = Path(path)
     if not script.is_file():
-        raise InputError(f"There is no script at {path!r}.")
+        raise InputError(f"There is no script at {str(path)!r}.")
     install()
-    sys.argv = [path, *argv]
+    sys.argv = [str(path), *argv]
     sys.path[0] = str(script.resolve().parent)
-    runpy.run_path(path, run_name="__main__")
+    runpy.run_path(str(path), run_name="__main__")

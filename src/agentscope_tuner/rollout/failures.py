@@ -41,7 +41,7 @@ def boundary(role: Literal["workflow", "judge"]) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         raise RolloutFailure(
-            classify(role, error), f"{type(error).__name__}: {error}", _users_traceback(error)
+            classify(role, error), _message(error), _users_traceback(error)
         ) from error
 
 
@@ -56,6 +56,14 @@ def classify(role: Literal["workflow", "judge"], error: BaseException) -> ErrorK
     if isinstance(error, openai.APIConnectionError):
         return "model"
     return role
+
+
+def _message(error: BaseException) -> str:
+    """The error in a line; of an endpoint's answer only what it says, not its JSON."""
+    text = str(error)
+    if isinstance(error, openai.APIStatusError) and isinstance(error.body, dict):
+        text = error.body.get("message", text)
+    return f"{type(error).__name__}: {text}"
 
 
 def _users_traceback(error: BaseException) -> str:
