@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+from collections.abc import Callable
 from typing import Any
 
 import openai
-
-# AgentScope prints every agent's every message; of hundreds of concurrent rollouts nobody can read
-# that. It reads the variable when an agent is built, so a user's own value still wins.
-os.environ.setdefault("AGENTSCOPE_DISABLE_CONSOLE_OUTPUT", "true")
-
 from agentscope.model import OpenAIChatModel
+
+from agentscope_tuner.chat.server import Address
+from agentscope_tuner.errors import RunError
+
+# AgentScope prints every agent's every message; of hundreds of concurrent rollouts nobody can
+# read that. It reads the variable when an agent is
+# built, and a user's own value wins.
+os.environ.setdefault("AGENTSCOPE_DISABLE_CONSOLE_OUTPUT", "true")
 
 # openai 2.x speaks httpx, 3.x its successor httpx2; they have the same interface.
 _http: Any = importlib.import_module(
@@ -21,7 +25,7 @@ _http: Any = importlib.import_module(
 )
 
 
-class InProcessTransport(_http.AsyncBaseTransport):  # type: ignore[misc]
+class InProcessTransport(_http.AsyncBaseTransport):
     """HTTP without a socket: requests go straight to the ASGI application.
 
     Workflows may run agents in threads with event loops of their own; the application always runs
@@ -52,16 +56,47 @@ class InProcessClient:
 
 
 class RolloutChatModel(OpenAIChatModel):
-    """An `OpenAIChatModel` of one rollout."""
+    """An `OpenAIChatModel` of one rollout.
 
-    def __init__(self, name: str, client: InProcessClient, rollout_id: str) -> None:
+    It answers as a whole (`stream=False`): what streams in process arrives at once anyway. An agent
+    may set `model.stream = True`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        client: InProcessClient,
+        rollout_id: str,
+        address: Callable[[], Address | None],
+    ) -> None:
+        self._path = f"/rollouts/{rollout_id}/v1"
+        self._address = address
         super().__init__(
             name,
             api_key="in-process",
             stream=False,
             client_kwargs={
-                "base_url": f"http://endpoint/rollouts/{rollout_id}/v1",
+                "base_url": f"http://in-process{self._path}",
                 "http_client": client.http,
                 "max_retries": 0,
             },
         )
+
+    @property
+    def base_url(self) -> str:
+        """The rollout's OpenAI-compatible URL; RunError unless the service listens."""
+        return self._listening().url + self._path
+
+    @property
+    def api_key(self) -> str:
+        """The bearer token for `base_url`; RunError unless the service listens."""
+        return self._listening().token
+
+    def _listening(self) -> Address:
+        address = self._address()
+        if address is None:
+            raise RunError(
+                "The model has no base_url and no api_key: the chat endpoint serves this process "
+                "only. Turn listening on (`async with service.listen()`) to reach it by URL."
+            )
+        return address

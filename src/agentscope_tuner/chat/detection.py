@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from renderers import Llama3RendererConfig, Qwen3RendererConfig, create_renderer
@@ -29,6 +29,7 @@ def create_chat_renderer(
     tool_call_parser: str | None = "hermes",
     reasoning_parser: str | None = "deepseek_r1",
     enable_thinking: bool | None = None,
+    eos_token_ids: Iterable[int] = (),
 ) -> ChatRenderer:
     """The renderer of a model.
 
@@ -47,19 +48,21 @@ def create_chat_renderer(
             "set chat_template in its tokenizer_config.json."
         )
     config = _library_config(tokenizer, model_type)
-    thinking = reasoning_parser is not None
+    options: dict[str, Any] = {
+        "tool_call_parser": tool_call_parser,
+        "thinking": reasoning_parser is not None,
+        "eos_token_ids": tuple(eos_token_ids),
+    }
     renderer: ChatRenderer
     if config is not None:
-        renderer = LibraryRenderer(
-            tokenizer, config, tool_call_parser=tool_call_parser, thinking=thinking
-        )
+        renderer = LibraryRenderer(tokenizer, config, **options)
     elif tool_call_parser not in (None, "hermes"):
         raise InputError(
             f"tool_call_parser {tool_call_parser!r} does not fit the model "
-            f"{tokenizer.name_or_path!r}: its calls can be read as 'hermes', or left as text (None)."
+            f"{tokenizer.name_or_path!r}: its calls are read as 'hermes' or left as text (None)."
         )
     else:
-        renderer = TemplateRenderer(tokenizer, tool_call_parser=tool_call_parser, thinking=thinking)
+        renderer = TemplateRenderer(tokenizer, **options)
     if enable_thinking is None:
         return renderer
     try:
@@ -95,7 +98,7 @@ def _library_config(tokenizer: PreTrainedTokenizerBase, model_type: str | None) 
 
 def _agrees(tokenizer: PreTrainedTokenizerBase, config: Any, kwargs: Mapping[str, Any]) -> bool:
     """Whether the library's renderer and the model's template give a probe the same tokens."""
-    tool = {
+    tool: Any = {
         "type": "function",
         "function": {
             "name": "add",

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from agentscope_tuner.chat.constraints import grammar_for
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.messages import ChatMessage, canonical
 from agentscope_tuner.chat.recorder import Plan, Settings
 from agentscope_tuner.chat.request import ChatRequest
 from agentscope_tuner.chat.served import ServedModel
+from agentscope_tuner.chat.streaming import DeltaReader
 from agentscope_tuner.inference.base import Completion, SamplingParams
 from agentscope_tuner.trajectory import Sampled
 
@@ -53,13 +55,19 @@ class Generation:
         kwargs = request.chat_template_kwargs or {}
         self.renderer = model.renderer.variant(kwargs)
         self._check_tools(messages)
-        self.reads_tools = tools is not None and request.tool_choice != "none"
+        self._reads_tools = tools is not None and request.tool_choice != "none"
         settings = Settings(json.dumps(tools), json.dumps(kwargs, sort_keys=True))
         if self._recorder is None:
             self._plan = Plan(self.renderer.render(messages, tools), messages, tools, settings)
         else:
             self._plan = self._recorder.plan(self.renderer, messages, tools, settings)
         try:
+            self._grammar = grammar_for(
+                request,
+                model.tokenizer,
+                hermes_calls=self.renderer.hermes_calls,
+                thinking=self.renderer.thinking(self.prompt_ids),
+            )
             self._params = [self._sampling_params(index) for index in range(request.n or 1)]
         except BaseException:
             self._give_up()
@@ -97,6 +105,15 @@ class Generation:
                 )
         return choices
 
+    def reader(self) -> DeltaReader:
+        """A reader of one answer's tokens, for streaming."""
+        return DeltaReader(
+            self.model.tokenizer,
+            self.renderer.stream_rules(self.prompt_ids, tools=self._reads_tools),
+            self.renderer.stop_token_ids,
+            self.request.stop_strings,
+        )
+
     def _check_tools(self, messages: list[ChatMessage]) -> None:
         asks = self.request.tools or any(
             message["role"] == "tool" or "tool_calls" in message for message in messages
@@ -123,9 +140,10 @@ class Generation:
             max_tokens=min(request.requested_tokens or defaults.max_tokens, room),
             temperature=defaults.temperature if temperature is None else temperature,
             top_p=request.top_p or defaults.top_p,
-            stop_token_ids=model.stop_token_ids,
+            stop_token_ids=self.renderer.stop_token_ids,
             stop=request.stop_strings,
             seed=self._seed(index),
+            grammar=self._grammar,
             top_logprobs=(request.top_logprobs or 0) if request.logprobs else 0,
         )
 
@@ -147,7 +165,7 @@ class Generation:
         )
 
     def _choice(self, index: int, completion: Completion) -> Choice:
-        parsed = self.renderer.parse(completion.token_ids, self.prompt_ids, tools=self.reads_tools)
+        parsed = self.renderer.parse(completion.token_ids, self.prompt_ids, tools=self._reads_tools)
         parsed.cut_at(self.request.stop_strings)
         message: ChatMessage = {"role": "assistant", "content": parsed.content}
         if parsed.reasoning:

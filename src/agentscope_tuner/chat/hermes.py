@@ -103,8 +103,8 @@ def read_calls(text: str) -> tuple[str, list[tuple[str, str]]]:
             end = block.end()
     if not calls:
         return text, []
-    rest.append(text[end:])
-    return "\n".join(part.strip() for part in rest if part.strip()), calls
+    rest = [rest[0].rstrip(), *(part.strip() for part in (*rest[1:], text[end:]))]
+    return "\n".join(part for part in rest if part), calls
 
 
 def _read_call(block: str) -> tuple[str, str] | None:

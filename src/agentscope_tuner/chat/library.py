@@ -7,7 +7,7 @@ rendering the sampled tokens again (`bridge_to_next_turn`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +18,15 @@ from transformers import PreTrainedTokenizerBase
 from agentscope_tuner.chat import hermes
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.messages import ChatMessage, for_template
-from agentscope_tuner.chat.parsing import ParsedMessage
+from agentscope_tuner.chat.parsing import (
+    THINK_CLOSE,
+    THINK_OPEN,
+    ParsedMessage,
+    Thinking,
+    thinking_of,
+)
 from agentscope_tuner.chat.rendering import RenderCache, Tools
+from agentscope_tuner.chat.streaming import StreamRules
 
 TOOL_FORMATS = {"qwen3": "hermes", "llama-3": "llama3_json"}
 """What `tool_call_parser` calls the form in which a renderer's family writes tool calls; families
@@ -34,6 +41,7 @@ class LibraryRenderer:
         config: the library's configuration of that family.
         tool_call_parser: the family's own form, or None to leave calls in the content.
         thinking: split thinking off the content.
+        eos_token_ids: end a turn besides the family's own.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class LibraryRenderer:
         *,
         tool_call_parser: str | None,
         thinking: bool,
+        eos_token_ids: Iterable[int] = (),
     ) -> None:
         self._tokenizer = tokenizer
         self._config = config
@@ -51,9 +60,9 @@ class LibraryRenderer:
         self._renderer = renderers.create_renderer(tokenizer, config)
         self._cache = RenderCache()
         self._variant = lru_cache(maxsize=16)(self._make_variant)
-        self.stop_token_ids = tuple(self._renderer.get_stop_token_ids())
+        self.stop_token_ids = tuple({*self._renderer.get_stop_token_ids(), *eos_token_ids})
         self.tool_format = TOOL_FORMATS.get(config.name, config.name)
-        self.thinks_in_tags = self.tool_format == "hermes"
+        self.hermes_calls = self.tool_format == self._parser == "hermes"
 
     def variant(self, kwargs: Mapping[str, Any]) -> LibraryRenderer:
         """The renderer with these template arguments; each must be one of the family's."""
@@ -75,6 +84,7 @@ class LibraryRenderer:
             merge_chat_template_kwargs(self._config, json.loads(kwargs)),
             tool_call_parser=self._parser,
             thinking=self._thinking,
+            eos_token_ids=self.stop_token_ids,
         )
 
     def refuse_tools(self) -> str | None:
@@ -92,8 +102,8 @@ class LibraryRenderer:
 
     def _render(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
         return self._renderer.render_ids(
-            for_template(messages),  # type: ignore[arg-type]
-            tools=list(tools) if tools else None,  # type: ignore[arg-type]
+            for_template(messages),
+            tools=list(tools) if tools else None,
             add_generation_prompt=True,
         )
 
@@ -109,8 +119,8 @@ class LibraryRenderer:
         bridged = self._renderer.bridge_to_next_turn(
             prompt_ids,
             completion_ids,
-            for_template(new_messages),  # type: ignore[arg-type]
-            tools=list(tools) if tools else None,  # type: ignore[arg-type]
+            for_template(new_messages),
+            tools=list(tools) if tools else None,
         )
         if bridged is None:
             return None
@@ -130,6 +140,23 @@ class LibraryRenderer:
             return ParsedMessage(self._decode(completion_ids))
         return self._message(completion_ids, parsed, tools and self._parser is not None)
 
+    def thinking(self, prompt_ids: list[int]) -> Thinking:
+        """See `ChatRenderer.thinking`."""
+        return thinking_of(self._tokenizer, prompt_ids) if self._thinking else "closed"
+
+    def stream_rules(self, prompt_ids: list[int], *, tools: bool) -> StreamRules | None:
+        """See `ChatRenderer.stream_rules`."""
+        if self.tool_format != "hermes":
+            return None
+        tags = (THINK_OPEN, THINK_CLOSE, hermes.OPEN)
+        return StreamRules(
+            thinking=self._thinking,
+            prefilled=self.thinking(prompt_ids) == "open",
+            tools=tools and self._parser is not None,
+            strips=self._thinking,
+            tags={self._tokenizer.encode(tag, add_special_tokens=False)[0]: tag for tag in tags},
+        )
+
     def _message(self, ids: list[int], parsed: ParsedResponse, tools: bool) -> ParsedMessage:
         spans = [call.token_span for call in parsed.tool_calls if call.token_span is not None]
         first = min((start for start, _ in spans), default=len(ids))
@@ -138,13 +165,15 @@ class LibraryRenderer:
         if not self._thinking:
             content, reasoning = self._decode(ids[:first]), None
         message = ParsedMessage(content, reasoning.strip() if reasoning else None)
-        texts = [content.strip()] if spans else [content]
+        if not tools:
+            before = self._decode(ids[:first])
+            space = before[len(before.rstrip()) :] if content else ""
+            message.content = content.rstrip() + space + self._decode(ids[first:])
+            return message
+        texts = [content.rstrip()] if spans else [content]
         for call in parsed.tool_calls:
-            read = (
-                hermes.checked_call(call.name, call.arguments)
-                if tools and call.status == ToolCallParseStatus.OK
-                else None
-            )
+            well_formed = call.status == ToolCallParseStatus.OK
+            read = hermes.checked_call(call.name, call.arguments) if well_formed else None
             if read is not None:
                 message.tool_calls.append(read)
             elif call.token_span is not None:

@@ -1,12 +1,13 @@
 """From calls to a trajectory: which earlier call a request extends, and what it adds.
 
-The messages of a rollout's calls form a tree (a *conversation tree*): a call hangs below the message
-that it sampled. A request walks the tree along its messages; the deepest sampled message on its way,
-asked under the same settings, is the turn that it extends. Conversations that differ in a message,
-or were asked under other settings, part there and never meet again, however they are interleaved.
+The messages of a rollout's calls form a tree (a *conversation tree*): a call hangs below the
+message that it sampled. A request walks the tree along its messages; the deepest sampled message on
+its way, asked under the same settings, is the turn that it extends. Conversations that differ in a
+message, or were asked under other settings, part there and never meet again, however they are
+interleaved.
 
-Where a request extends no earlier call, it begins a new branch. A call adds a leaf to the trajectory
-exactly if it has a cause:
+Where a request extends no earlier call, it begins a new branch. A call adds a leaf to the
+trajectory exactly if it has a cause:
 
     new_conversation   its messages begin otherwise than any earlier call's
     history_changed    it shares messages with an earlier call, but not the message sampled there
@@ -105,13 +106,12 @@ class Recorder:
         kept = self._trajectory.token_ids(turn.segment)
         sampled = len(self._trajectory.segments[turn.segment].token_ids)
         prompt_ids, completion_ids = kept[:-sampled], kept[-sampled:]
-        ids = renderer.extend(prompt_ids, completion_ids, turn.history, new_messages, tools)
-        if ids is None:
-            ids = renderer.render(messages, tools)
-            if ids[: len(kept)] != kept:
-                thought = any("reasoning_content" in message for message in turn.history)
-                cause = "thinking_dropped" if thought else "template"
-                return Plan(ids, messages, tools, settings, cause=cause)
+        extended = renderer.extend(prompt_ids, completion_ids, turn.history, new_messages, tools)
+        ids = extended or renderer.render(messages, tools)
+        if extended is None and ids[: len(kept)] != kept:
+            thought = any("reasoning_content" in message for message in turn.history)
+            cause = "thinking_dropped" if thought else "template"
+            return Plan(ids, messages, tools, settings, cause=cause)
         turn.taken += 1
         return Plan(ids, turn.history + new_messages, tools, settings, turn)
 

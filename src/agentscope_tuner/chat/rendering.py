@@ -15,7 +15,8 @@ import jinja2
 
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.messages import ChatMessage
-from agentscope_tuner.chat.parsing import ParsedMessage
+from agentscope_tuner.chat.parsing import ParsedMessage, Thinking
+from agentscope_tuner.chat.streaming import StreamRules
 
 Tools = Sequence[dict[str, Any]]
 
@@ -28,8 +29,8 @@ class ChatRenderer(Protocol):
 
     stop_token_ids: tuple[int, ...]
     """Any of these ends the model's turn."""
-    thinks_in_tags: bool
-    """Whether completions are `<think>`, content and Hermes calls, so that they can be streamed."""
+    hermes_calls: bool
+    """Whether tool calls are written and read in the Hermes form."""
 
     def variant(self, kwargs: Mapping[str, Any]) -> ChatRenderer:
         """The renderer with these chat-template arguments; RequestError if one has no effect."""
@@ -62,6 +63,14 @@ class ChatRenderer(Protocol):
         self, completion_ids: list[int], prompt_ids: list[int], *, tools: bool
     ) -> ParsedMessage:
         """The message that was sampled; with `tools` False, calls stay in the content."""
+        ...
+
+    def thinking(self, prompt_ids: list[int]) -> Thinking:
+        """Where the prompt leaves thinking; "closed" where it is no part of the model's form."""
+        ...
+
+    def stream_rules(self, prompt_ids: list[int], *, tools: bool) -> StreamRules | None:
+        """How `parse` can be anticipated token by token; None if it cannot."""
         ...
 
 

@@ -1,7 +1,7 @@
 """The chat-completions request: what is served is typed here, what is not is refused by name.
 
-A field is either honoured, harmless (it asks for nothing: `user`, `metadata`, a penalty of zero), or
-an error. Nothing is ignored.
+A field is either honoured, harmless (it asks for nothing: `user`, `metadata`, a penalty of zero),
+or an error. Nothing is ignored.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ class ChatRequest(BaseModel):
 def parse_request(body: bytes) -> ChatRequest:
     """The request in `body`.
 
-    Raises `RequestError`, naming the field, if it is no JSON, has wrong types, or asks for something
-    that is not served.
+    Raises `RequestError`, naming the field, if it is no JSON, has wrong types, or asks for
+    something that is not served.
     """
     try:
         request = ChatRequest.model_validate_json(body)
@@ -191,11 +191,12 @@ def parse_request(body: bytes) -> ChatRequest:
         raise _refusal(error) from None
     if request.top_logprobs and not request.logprobs:
         raise RequestError("top_logprobs needs logprobs to be true.", param="top_logprobs")
-    if request.response_format and request.response_format.type == "json_schema":
-        if request.response_format.json_schema is None:
-            raise RequestError(
-                "response_format of type json_schema lacks json_schema.", param="response_format"
-            )
+    form = request.response_format
+    if form is not None and (form.type == "json_schema") != (form.json_schema is not None):
+        raise RequestError(
+            "response_format.json_schema belongs to the type json_schema, and to it alone.",
+            param="response_format",
+        )
     if request.stream_options and not request.stream:
         raise RequestError("stream_options needs stream to be true.", param="stream_options")
     return request

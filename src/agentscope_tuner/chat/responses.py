@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from agentscope_tuner.chat.generation import Choice, Generation
+from agentscope_tuner.chat.streaming import Delta
 
 
 def completion_body(generation: Generation, choices: Sequence[Choice]) -> dict[str, Any]:
     """The chat-completion object of a whole answer."""
+    shows_ids = bool(generation.request.return_token_ids)
     body = {
         "id": generation.id,
         "object": "chat.completion",
@@ -22,18 +25,71 @@ def completion_body(generation: Generation, choices: Sequence[Choice]) -> dict[s
                 "finish_reason": choice.finish_reason,
                 "logprobs": _logprobs(generation, choice),
             }
+            | ({"token_ids": choice.completion.token_ids} if shows_ids else {})
             for index, choice in enumerate(choices)
         ],
-        "usage": usage(generation, choices),
+        "usage": _usage(generation, choices),
     }
-    if generation.request.return_token_ids:
+    if shows_ids:
         body["prompt_token_ids"] = generation.prompt_ids
-        for shown, choice in zip(body["choices"], choices, strict=True):  # type: ignore[call-overload]
-            shown["token_ids"] = choice.completion.token_ids
     return body
 
 
-def usage(generation: Generation, choices: Sequence[Choice]) -> dict[str, Any]:
+class Chunks:
+    """The chunks of a streamed answer, as server-sent events.
+
+    Args:
+        generation: what is streamed.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        options = generation.request.stream_options
+        self._shows_usage = bool(options and options.include_usage)
+
+    def delta(self, index: int, delta: Delta) -> bytes:
+        """What the choice `index` says next."""
+        return self._chunk([{"index": index, "delta": delta, "finish_reason": None}])
+
+    def end(self, choices: Sequence[Choice]) -> bytes:
+        """How every choice ended, the usage if it was asked for, and the end of the stream."""
+        ends = b"".join(
+            self._chunk([_ended(self._generation, index, choice)])
+            for index, choice in enumerate(choices)
+        )
+        if self._shows_usage:
+            ends += self._chunk([], usage=_usage(self._generation, choices))
+        return ends + b"data: [DONE]\n\n"
+
+    def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
+        generation = self._generation
+        chunk = {
+            "id": generation.id,
+            "object": "chat.completion.chunk",
+            "created": generation.created,
+            "model": generation.model.name,
+            "choices": choices,
+        }
+        if self._shows_usage:
+            chunk["usage"] = usage
+        return event(chunk)
+
+
+def event(data: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+def _ended(generation: Generation, index: int, choice: Choice) -> dict[str, Any]:
+    ended = {"index": index, "delta": {}, "finish_reason": choice.finish_reason}
+    if generation.request.logprobs:
+        ended["logprobs"] = _logprobs(generation, choice)
+    if generation.request.return_token_ids:
+        ended["token_ids"] = choice.completion.token_ids
+    return ended
+
+
+def _usage(generation: Generation, choices: Sequence[Choice]) -> dict[str, Any]:
     """How many tokens the request took."""
     prompt = len(generation.prompt_ids)
     sampled = sum(len(choice.completion.token_ids) for choice in choices)

@@ -25,7 +25,6 @@ class ServedModel:
     """The most tokens to sample if a request sets no limit."""
     temperature: float
     top_p: float
-    stop_token_ids: tuple[int, ...]
 
 
 def serve_model(
@@ -67,15 +66,6 @@ def serve_model(
         tool_call_parser=tool_call_parser,
         reasoning_parser=reasoning_parser,
         enable_thinking=enable_thinking,
+        eos_token_ids=eos_token_ids,
     )
-    stops = {*renderer.stop_token_ids, *eos_token_ids}
-    return ServedModel(
-        name,
-        sampler,
-        tokenizer,
-        renderer,
-        max_tokens,
-        temperature,
-        top_p,
-        tuple(sorted(stops)),
-    )
+    return ServedModel(name, sampler, tokenizer, renderer, max_tokens, temperature, top_p)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from agentscope.model import ChatModelBase
 
+from agentscope_tuner.chat import server
 from agentscope_tuner.chat.client import InProcessClient, RolloutChatModel
 from agentscope_tuner.chat.endpoint import Endpoint
 from agentscope_tuner.chat.served import ServedModel
+from agentscope_tuner.chat.server import Address
 from agentscope_tuner.chat.session import Overrides, Session
 from agentscope_tuner.errors import InputError
 
@@ -38,6 +41,8 @@ class ChatService:
             )
         self._sessions: dict[str, Session] = {}
         self.endpoint = Endpoint(self)
+        self.address: Address | None = None
+        """Where the endpoint listens; None while it serves in process only."""
         self._client: InProcessClient | None = None
 
     @property
@@ -84,4 +89,20 @@ class ChatService:
     def chat_model(self, rollout_id: str, name: str) -> RolloutChatModel:
         """A new AgentScope model whose calls go to this rollout's URL."""
         assert self._client is not None
-        return RolloutChatModel(name, self._client, rollout_id)
+        return RolloutChatModel(name, self._client, rollout_id, lambda: self.address)
+
+    @asynccontextmanager
+    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Address]:
+        """Serve on a socket too, with a random bearer token, for as long as the context lasts.
+
+        Meanwhile `base_url` and `api_key` of every session's model lead to its rollout, for agents
+        of other libraries and in other processes. Port 0 takes a free one.
+
+        Raises:
+            RunError: the port is taken.
+        """
+        async with server.listen(self.endpoint, host, port) as self.address:
+            try:
+                yield self.address
+            finally:
+                self.address = None

@@ -9,7 +9,7 @@ the seam.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +18,9 @@ from transformers import PreTrainedTokenizerBase
 from agentscope_tuner.chat import hermes
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.messages import ChatMessage, for_template
-from agentscope_tuner.chat.parsing import THINK_OPEN, ParsedMessage, parse_text
+from agentscope_tuner.chat.parsing import ParsedMessage, Thinking, parse_text, thinking_of
 from agentscope_tuner.chat.rendering import TEMPLATE_ERRORS, RenderCache, Tools
+from agentscope_tuner.chat.streaming import StreamRules
 
 _PROBE_TOOL = {
     "type": "function",
@@ -43,10 +44,9 @@ class TemplateRenderer:
         tokenizer: has a chat template.
         tool_call_parser: "hermes" or None.
         thinking: split `<think>` off the content.
+        eos_token_ids: end a turn besides the tokenizer's and the template's own.
         kwargs: arguments of the chat template.
     """
-
-    thinks_in_tags = True
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class TemplateRenderer:
         *,
         tool_call_parser: str | None,
         thinking: bool,
+        eos_token_ids: Iterable[int] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self._tokenizer = tokenizer
@@ -62,9 +63,10 @@ class TemplateRenderer:
         self._kwargs = dict(kwargs or {})
         self._cache = RenderCache()
         self._close = self._find_close()
-        stops = {tokenizer.eos_token_id, self._close[1] if self._close else None}
+        stops = {*eos_token_ids, tokenizer.eos_token_id, self._close and self._close[1]}
         self.stop_token_ids = tuple(sorted(stops - {None}))
         self._writes_tools, self._writes_hermes = self._probe_tools()
+        self.hermes_calls = self._parser == "hermes" and self.refuse_tools() is None
         self._variant = lru_cache(maxsize=16)(self._make_variant)
 
     def variant(self, kwargs: Mapping[str, Any]) -> TemplateRenderer:
@@ -91,6 +93,7 @@ class TemplateRenderer:
             self._tokenizer,
             tool_call_parser=self._parser,
             thinking=self._thinking,
+            eos_token_ids=self.stop_token_ids,
             kwargs={**self._kwargs, **dict(items)},
         )
 
@@ -153,16 +156,23 @@ class TemplateRenderer:
         if completion_ids[-1:] and completion_ids[-1] in self.stop_token_ids:
             completion_ids = completion_ids[:-1]
         return parse_text(
-            self._tokenizer.decode(completion_ids, skip_special_tokens=False),
+            str(self._tokenizer.decode(completion_ids, skip_special_tokens=False)),
             thinking=self._thinking,
-            prefilled=self.opens_thinking(prompt_ids),
+            prefilled=self.thinking(prompt_ids) == "open",
             tools=tools and self._parser is not None,
         )
 
-    def opens_thinking(self, prompt_ids: list[int]) -> bool:
-        """Whether the prompt ends in an open `<think>`."""
-        tail = self._tokenizer.decode(prompt_ids[-8:], skip_special_tokens=False)
-        return tail.rstrip().endswith(THINK_OPEN)
+    def thinking(self, prompt_ids: list[int]) -> Thinking:
+        """See `ChatRenderer.thinking`."""
+        return thinking_of(self._tokenizer, prompt_ids) if self._thinking else "closed"
+
+    def stream_rules(self, prompt_ids: list[int], *, tools: bool) -> StreamRules:
+        """See `ChatRenderer.stream_rules`."""
+        return StreamRules(
+            thinking=self._thinking,
+            prefilled=self.thinking(prompt_ids) == "open",
+            tools=tools and self._parser is not None,
+        )
 
     def _text(self, messages: Sequence[ChatMessage], tools: Tools | None, *, opener: bool) -> str:
         if self._parser == "hermes" and not self._writes_tools:
