@@ -1,0 +1,149 @@
+"""Drawing one token a row, and its log-probability under the distribution it was drawn from.
+
+The distribution is built in this order: a grammar's mask, the temperature, the nucleus (top_p,
+Holtzman et al. 2020), and then normalised over what is left. A row needs one uniform number: the
+drawn token is where the cumulative sum passes it. `torch.multinomial` would need an exponential
+random number for every token of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agentscope_tuner.inference.base import Support
+
+NUCLEUS_SIZES = (256, 4096)
+"""How many of the most likely tokens are sorted before the whole vocabulary is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How to draw from one row of logits."""
+
+    temperature: float
+    """0 takes the most likely token."""
+    top_p: float
+    uniform: float
+    """The random number, in [0, 1)."""
+    allowed: NDArray[np.uint8] | None = None
+    """What a grammar allows, one bit a token of the vocabulary; None: everything."""
+    top_logprobs: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether every token of the vocabulary may be drawn and no more is asked for."""
+        return self.temperature > 0 and self.top_p == 1 and not self.restricted
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the row needs work of its own before the draw or after it."""
+        return self.allowed is not None or self.top_logprobs > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One token."""
+
+    token: int
+    logprob: float
+    """0 for the most likely token at temperature 0: nothing else could have been taken."""
+    forced: bool = False
+    """Whether the grammar allowed nothing else."""
+    support: Support | None = None
+    """What could have been drawn; None: the whole vocabulary, or temperature 0."""
+    top_logprobs: list[tuple[int, float]] = field(default_factory=list)
+
+
+def draw(logits_BV: Tensor, distributions: Sequence[Distribution]) -> list[Draw]:
+    """Draw one token from each row of logits."""
+    plain = [row for row, distribution in enumerate(distributions) if distribution.plain]
+    other = [row for row, distribution in enumerate(distributions) if not distribution.plain]
+    draws: dict[int, Draw] = {}
+    if plain:
+        rows_BV = logits_BV[plain] if other else logits_BV
+        tokens, logprobs = draw_plain(
+            rows_BV,
+            torch.tensor([distributions[row].temperature for row in plain]),
+            torch.tensor([distributions[row].uniform for row in plain], dtype=torch.float64),
+        )
+        for row, token, logprob in zip(plain, tokens.tolist(), logprobs.tolist(), strict=True):
+            draws[row] = Draw(token, logprob)
+    for row in other:
+        draws[row] = _draw_one(logits_BV[row].float(), distributions[row])
+    return [draws[row] for row in range(len(distributions))]
+
+
+def draw_plain(
+    logits_BV: Tensor, temperatures_B: Tensor, uniforms_B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Draw from the whole vocabulary: token ids and log-probabilities, both `[B]`.
+
+    `temperatures_B` (fp32) are positive, `uniforms_B` (fp64) in [0, 1).
+    """
+    logps_BV = (logits_BV.float() / temperatures_B.to(logits_BV.device)[:, None]).log_softmax(-1)
+    tokens_B = _search(logps_BV.exp(), uniforms_B.to(logits_BV.device))
+    return tokens_B, logps_BV.gather(1, tokens_B[:, None])[:, 0]
+
+
+def _draw_one(logits_V: Tensor, distribution: Distribution) -> Draw:
+    """Draw from one row (fp32) whatever the distribution asks for."""
+    allowed, support, forced = distribution.allowed, None, False
+    if allowed is not None:
+        bits_V = np.unpackbits(allowed, count=len(logits_V), bitorder="little").view(bool)
+        logits_V = logits_V.masked_fill(~torch.from_numpy(bits_V).to(logits_V.device), -torch.inf)
+        forced = int(bits_V.sum()) == 1
+        support = as_support(np.flatnonzero(bits_V), len(logits_V))
+    logps_V = (logits_V / (distribution.temperature or 1.0)).log_softmax(-1)
+    top = _top_logprobs(logps_V, distribution.top_logprobs)
+    if distribution.temperature == 0:
+        return Draw(int(logps_V.argmax()), 0.0, forced, None, top)
+    if distribution.top_p < 1:
+        ids, p = _nucleus(logps_V.exp(), distribution.top_p)
+        support = as_support(np.sort(ids.cpu().numpy()), len(logits_V))
+    else:
+        ids, p = None, logps_V.exp()
+    uniform = torch.tensor([distribution.uniform], dtype=torch.float64, device=p.device)
+    at = int(_search(p[None], uniform))
+    logprob = float((p[at] / p.sum()).log())
+    return Draw(at if ids is None else int(ids[at]), logprob, forced, support, top)
+
+
+def _nucleus(p_V: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Ids and probabilities of the smallest set whose probability reaches `top_p`."""
+    for size in (*NUCLEUS_SIZES, len(p_V)):
+        p_K, ids_K = p_V.topk(min(size, len(p_V)))
+        before_K = p_K.cumsum(-1, dtype=torch.float64) - p_K
+        count = int((before_K < top_p).sum())
+        if count < len(p_K):
+            break
+    keep = (p_K > 0) & (torch.arange(len(p_K), device=p_K.device) < count)
+    return ids_K[keep], p_K[keep]
+
+
+def _search(p_BV: Tensor, uniforms_B: Tensor) -> Tensor:
+    """Where the cumulative sum of each row first exceeds its share of the row's total."""
+    cumulative_BV = p_BV.cumsum(-1, dtype=torch.float64)
+    wanted_B1 = uniforms_B[:, None] * cumulative_BV[:, -1:]
+    return torch.searchsorted(cumulative_BV, wanted_B1, right=True)[:, 0]
+
+
+def _top_logprobs(logps_V: Tensor, count: int) -> list[tuple[int, float]]:
+    if count == 0:
+        return []
+    logps_K, ids_K = logps_V.topk(min(count, len(logps_V)))
+    return list(zip(ids_K.tolist(), logps_K.tolist(), strict=True))
+
+
+def as_support(ids: NDArray[np.int64], vocab_size: int) -> Support:
+    """Sorted token ids in the smaller of the two forms of `Support`."""
+    if ids.size * 4 <= vocab_size // 8:
+        return ids.astype(np.int32)
+    bits = np.zeros(vocab_size, np.uint8)
+    bits[ids] = 1
+    return np.packbits(bits, bitorder="little")

@@ -1,0 +1,65 @@
+"""Constrained decoding with llguidance."""
+
+from __future__ import annotations
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.hf import from_tokenizer
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+
+class GrammarError(ValueError):
+    """A grammar that llguidance cannot compile, or that outgrew its limits on the way."""
+
+
+class Grammar:
+    """Where one completion stands in its grammar."""
+
+    def __init__(self, matcher: LLMatcher, vocab_size: int, end_token: int) -> None:
+        self._matcher = matcher
+        self._bytes = -(-vocab_size // 8)
+        self.end_token = end_token
+        """The token that ends a completion whose grammar allows nothing more."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the grammar allows nothing more than to end."""
+        return self._matcher.is_stopped()
+
+    def allowed(self) -> NDArray[np.uint8]:
+        """What may come next, one bit a token of the model's vocabulary."""
+        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        return np.pad(mask, (0, max(0, self._bytes - len(mask))))[: self._bytes]
+
+    def advance(self, token: int) -> None:
+        """Take a token that was allowed."""
+        if not self._matcher.consume_token(token):
+            raise GrammarError(f"the grammar broke down: {self._matcher.get_error()}")
+
+
+class GrammarCompiler:
+    """Makes grammars for one model; safe to use from several threads."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+        self._tokenizer = tokenizer
+        self._vocab_size = vocab_size
+        self._by_end: dict[tuple[int, ...], LLTokenizer] = {}
+
+    def compile(self, grammar: str, stop_token_ids: tuple[int, ...]) -> Grammar:
+        """Start a grammar that one of the stop tokens ends (none given: the tokenizer's own).
+
+        Raises GrammarError if llguidance refuses the grammar. The first call for a set of stop tokens
+        takes about a second.
+        """
+        ends = stop_token_ids or (self._tokenizer.eos_token_id,)
+        if ends not in self._by_end:
+            self._by_end[ends] = from_tokenizer(
+                self._tokenizer,
+                n_vocab=max(self._vocab_size, len(self._tokenizer)),
+                eos_token=list(ends),
+            )
+        matcher = LLMatcher(self._by_end[ends], grammar)
+        if matcher.is_error():
+            raise GrammarError(f"not a usable grammar: {matcher.get_error()}")
+        return Grammar(matcher, self._vocab_size, ends[0])
