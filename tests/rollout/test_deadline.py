@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from typing import Any
@@ -181,3 +182,18 @@ async def test_what_is_raised_too_late_is_heard_of_at_debug_level_only(caplog):
         await run_until(late(), timeout_s=0.01, close=lambda: None)
     await asyncio.sleep(0)
     assert [r.levelno for r in caplog.records if "too late" in r.getMessage()] == [logging.DEBUG]
+
+
+async def test_no_complaint_about_work_that_fails_as_its_caller_is_cancelled(caplog):
+    async def wrong() -> None:
+        raise KeyError("k")
+
+    caller = asyncio.create_task(run_until(wrong(), timeout_s=None, close=lambda: None))
+    await asyncio.sleep(0)  # the caller begins to wait
+    await asyncio.sleep(0)  # the work fails
+    caller.cancel()
+    await asyncio.wait({caller})
+    assert caller.cancelled()
+    del caller
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -219,6 +219,16 @@ async def test_the_first_failure_of_a_kind_is_logged_with_its_traceback(service,
     assert "in raising_value_error" in record.getMessage()
 
 
+async def test_what_a_failed_judge_was_shown_stays_to_be_looked_at(service):
+    async def judge(task, response):
+        raise KeyError("answer")
+
+    rollout = await run_one(service, answer, judge)
+    assert rollout.error.message == "KeyError: 'answer'"
+    assert rollout.response == "hello"
+    assert rollout.metrics == {"workflow/ok": 1.0}
+
+
 async def test_a_call_refused_for_lack_of_room_is_named_when_nothing_was_sampled(service):
     async def workflow(task, model):
         model.session.trajectory.overflows += 1
@@ -301,7 +311,7 @@ async def test_sixty_four_rollouts_with_random_failures_all_come_back_counted(se
             await asyncio.sleep(60)
         return WorkflowOutput(reward=1.0) if task["do"] == "ok" else None
 
-    runner = RolloutRunner(service, workflow, timeout_s=0.3)
+    runner = RolloutRunner(service, workflow, timeout_s=1.0)
     groups = await runner.run_groups([{"do": do} for do in plan], 4, label="s", seed=0)
     planned = Counter(plan)
     metrics = summarize(groups)

@@ -89,7 +89,7 @@ def service(sampler) -> ChatService:
 async def test_good_and_bad_rollouts_of_one_batch_come_back_side_by_side(
     service, sampler, tmp_path
 ):
-    runner = RolloutRunner(service, run_react_agent, judge_function, timeout_s=1.0)
+    runner = RolloutRunner(service, run_react_agent, judge_function, timeout_s=2.0)
     questions = ["2 + 2?", "hang", "silence", "long " * 100]
     tasks = [{"question": question} for question in questions]
     groups = await runner.run_groups(tasks, 4, label="step1", seed=0)

@@ -33,7 +33,7 @@ def run(tasks: Taskset) -> list[list[int]]:
     batches = []
     while batch := tasks.next_batch():
         batches.append(numbers(batch))
-        tasks.update(tasks.indices, [n % 3 / 2 for n in batches[-1]])
+        tasks.update(tasks.indices, [[n % 3 / 2] for n in batches[-1]])
     return batches
 
 
@@ -79,7 +79,7 @@ def test_a_run_resumed_anywhere_goes_on_in_the_same_order(kind, size, batch_size
     first = taskset(size, batch_size, **arguments)
     for _ in range(stop):
         batch = numbers(first.next_batch())
-        first.update(first.indices, [n % 3 / 2 for n in batch])
+        first.update(first.indices, [[n % 3 / 2] for n in batch])
     state = json.loads(json.dumps(first.state_dict()))
     second = taskset(size, batch_size, **arguments)
     second.load_state_dict(state)
@@ -121,5 +121,13 @@ def test_groups_that_failed_whole_tell_the_selector_nothing():
     tasks = taskset(4, 4, "difficulty_based", total_steps=2)
     tasks.next_batch()
     before = tasks.selector.state_dict()
-    tasks.update(tasks.indices, [None] * 4)
+    tasks.update(tasks.indices, [[]] * 4)
     assert tasks.selector.state_dict() == before
+
+
+def test_the_selector_hears_the_mean_reward_of_each_group():
+    tasks = taskset(2, 2, "difficulty_based", total_steps=1)
+    tasks.update([0, 1], [[1.0, 0.0], [1.0, 1.0, 1.0]])
+    estimator = tasks.selector.estimator
+    # lamb 0.2 and m 16: 0.8 + 0.2 + 16 times the pass rate
+    assert estimator.alpha_S.tolist() == pytest.approx([1 + 8, 1 + 16])

@@ -48,7 +48,9 @@ async def run_until(
             raise SelfCancelled
         return task.result()
     finally:
-        if not task.done():
+        if task.done():
+            _discard(task)  # the caller may have been cancelled in the same moment
+        else:
             close()
             task.add_done_callback(_discard)
             _keep_cancelling(task)
@@ -66,5 +68,6 @@ def _keep_cancelling(task: asyncio.Task[Any]) -> None:
 
 
 def _discard(task: asyncio.Task[Any]) -> None:
+    """Look at the task's exception, so that asyncio does not complain that nobody did."""
     if not task.cancelled() and task.exception() is not None:
-        logger.debug("A workflow past its deadline raised: %r", task.exception())
+        logger.debug("The work ended with %r", task.exception())

@@ -14,7 +14,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -35,13 +35,13 @@ from agentscope_tuner.workflow import JudgeType, WorkflowType
 OpenSession = Callable[..., Session]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Outcome:
-    """What a successful attempt gave."""
+    """What an attempt has given so far; a failed one may still have a response to look at."""
 
-    reward: float
-    metrics: dict[str, float]
-    response: str
+    reward: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    response: str = ""
 
 
 class RolloutRunner:
@@ -134,10 +134,10 @@ class RolloutRunner:
             attempt += 1
             session_id = rollout_id if attempt == 1 else f"{rollout_id}-try{attempt}"
             session = open_session(session_id, seed=_stream_seed(*stream, attempt))
+            outcome = _Outcome()
             error: RolloutError | None = None
-            outcome: _Outcome | None = None
             try:
-                outcome = await self._attempt_in_time(task, session)
+                await self._attempt_in_time(task, session, outcome)
             except RolloutFailure as failure:
                 error = failure.error
             finally:
@@ -146,26 +146,26 @@ class RolloutRunner:
                 raise session.fault
             if error is None or error.kind not in RETRIED or attempt > self._max_retries:
                 break
-        rollout = Rollout(
+        if error is not None:
+            self._tell(rollout_id, error)
+        return Rollout(
             rollout_id,
             task,
             session.trajectory,
+            reward=None if error else outcome.reward,
+            metrics=outcome.metrics,
+            response=outcome.response,
             error=error,
             attempts=attempt,
             seconds=time.perf_counter() - began,
         )
-        if outcome is not None:
-            rollout.reward = outcome.reward
-            rollout.metrics = outcome.metrics
-            rollout.response = outcome.response
-        if error is not None:
-            self._tell(rollout_id, error)
-        return rollout
 
-    async def _attempt_in_time(self, task: dict[str, Any], session: Session) -> _Outcome:
+    async def _attempt_in_time(
+        self, task: dict[str, Any], session: Session, outcome: _Outcome
+    ) -> None:
         try:
-            return await run_until(
-                self._attempt(copy.deepcopy(task), session),
+            await run_until(
+                self._attempt(copy.deepcopy(task), session, outcome),
                 timeout_s=self._timeout_s,
                 close=session.close,
             )
@@ -178,26 +178,27 @@ class RolloutRunner:
                 "workflow", "CancelledError: the workflow or the judge cancelled itself."
             ) from None
 
-    async def _attempt(self, task: dict[str, Any], session: Session) -> _Outcome:
+    async def _attempt(self, task: dict[str, Any], session: Session, outcome: _Outcome) -> None:
         """The workflow, then the judge."""
         with boundary("workflow"):
             output = await self._call(self._workflow_func, session, task=task, model=session.model)
         check_fields("workflow", output)
-        metrics = read_metrics("workflow", output.metrics)
+        outcome.metrics = read_metrics("workflow", output.metrics)
         with boundary("workflow"):
-            response = response_text(output.response)
+            outcome.response = response_text(output.response)
         if not session.trajectory.calls:
             raise RolloutFailure("empty", _why_empty(session))
         if self._judge_func is None:
-            return _Outcome(read_reward("workflow", output.reward), metrics, response)
+            outcome.reward = read_reward("workflow", output.reward)
+            return
 
         with boundary("judge"):
             verdict = await self._call(
                 self._judge_func, session, task=task, response=output.response
             )
         check_fields("judge", verdict)
-        metrics |= read_metrics("judge", verdict.metrics)
-        return _Outcome(read_reward("judge", verdict.reward), metrics, response)
+        outcome.metrics = outcome.metrics | read_metrics("judge", verdict.metrics)
+        outcome.reward = read_reward("judge", verdict.reward)
 
     async def _call(self, func: Callable[..., Any], session: Session, **arguments: Any) -> Any:
         """Call a user's function with what it takes."""

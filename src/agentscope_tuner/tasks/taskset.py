@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any, Protocol
 
 from agentscope_tuner.errors import InputError
@@ -90,13 +91,11 @@ class Taskset:
         """Every sample once, in the dataset's order: what an evaluation runs."""
         return make_tasks(self.samples, range(len(self.samples)), self.workflow_args)
 
-    def update(self, indices: Sequence[int], rewards: Sequence[float | None]) -> None:
-        """Tell the selector the mean reward of each sample's group (None: every rollout failed)."""
-        seen = [
-            (i, reward) for i, reward in zip(indices, rewards, strict=True) if reward is not None
-        ]
-        if seen:
-            self.selector.update([i for i, _ in seen], [reward for _, reward in seen])
+    def update(self, indices: Sequence[int], rewards: Sequence[Sequence[float]]) -> None:
+        """Tell the selector the rewards of each sample's group (none: every rollout failed)."""
+        means = {i: fmean(group) for i, group in zip(indices, rewards, strict=True) if group}
+        if means:
+            self.selector.update(list(means), list(means.values()))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the cursor stands, as plain JSON data."""
