@@ -1,0 +1,116 @@
+"""The terminal: a live display, or one line a step where the output is no terminal."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from agentscope_tuner.monitor.live import LiveArea
+from agentscope_tuner.monitor.progress import Progress
+from agentscope_tuner.monitor.summary import RunSummary, eval_rewards
+from agentscope_tuner.monitor.text import duration
+
+_SILENCE_S = 60.0
+"""Without a live display, a phase that takes longer than this says how far it is."""
+
+
+class ConsoleMonitor:
+    """Shows a run to the person who started it. Called from one thread.
+
+    Args:
+        console: where to show it; None for the standard output.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._progress = Progress(total_steps=0)
+        self._live: LiveArea | None = None
+        self._last_line = 0.0
+
+    def start(self, total_steps: int, run_directory: Path, resumed_step: int = 0) -> None:
+        """Begin with the run's place and length."""
+        self._progress = Progress(total_steps, step=resumed_step)
+        after = f", resumed after step {resumed_step}" if resumed_step else ""
+        self._print(f"Tuning for {total_steps} steps{after}; run directory: {run_directory}")
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._live = LiveArea(self._console, lambda: self._progress)
+            self._live.start()
+
+    def phase(self, name: str, total: int | None = None) -> None:
+        """Something begins that consists of `total` equal parts, if they can be counted."""
+        self._progress = self._progress.in_phase(name, total, time.monotonic())
+
+    def advance(self) -> None:
+        """One more part of the phase is done."""
+        self._progress = replace(self._progress, done=self._progress.done + 1)
+        if self._live is None and time.monotonic() - self._last_line > _SILENCE_S:
+            self._print(self._phase_line())
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Show the metrics of a training step, of evaluations, or of both."""
+        if "reward/mean" in metrics:
+            self._progress = self._progress.after_step(step, metrics, time.monotonic())
+            if self._live is None:
+                self._print(self._step_line(metrics))
+        for name, reward in eval_rewards(metrics).items():
+            self._print(f"{self._step(step)}  {name}: reward {reward:.3f}")
+
+    def note(self, text: str) -> None:
+        """Say one thing, in one line."""
+        self._print(text)
+
+    def error(self, traceback: str) -> None:
+        """Show why the first rollout failed."""
+        self._print(traceback.rstrip(), style="red")
+
+    def stop(self) -> None:
+        """Take the live display away, however the run ended; may be called twice."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def finish(self, summary: RunSummary) -> None:
+        """End with rewards before and after, and the paths of what was written."""
+        self.stop()
+        if summary.rewards:
+            self._console.print(summary.table())
+        width = max(map(len, summary.paths), default=0)
+        for name, path in summary.paths.items():
+            self._print(f"{name:<{width}}  {path}")
+
+    def _step_line(self, metrics: Mapping[str, float]) -> str:
+        progress = self._progress
+        trend = "" if progress.trend is None else f" ({progress.trend:+.3f})"
+        parts = [
+            self._step(progress.step),
+            f"reward {metrics['reward/mean']:.3f}{trend}",
+            f"failed {int(metrics.get('rollout/failed', 0))}",
+        ]
+        if not math.isnan(progress.sampled_tokens_per_s):
+            parts.append(f"{progress.sampled_tokens_per_s:,.0f} tok/s")
+        if "time/step" in metrics:
+            parts.append(f"{metrics['time/step']:.1f} s/step")
+        left = progress.seconds_left(time.monotonic())
+        if left is not None:
+            parts.append(f"left {duration(left)}")
+        return "  ".join(parts)
+
+    def _phase_line(self) -> str:
+        progress = self._progress
+        total = "" if progress.total is None else f"/{progress.total}"
+        took = duration(time.monotonic() - progress.phase_started)
+        return f"{self._step(progress.step)}  {progress.phase} {progress.done}{total} ({took})"
+
+    def _step(self, step: int) -> str:
+        total = str(self._progress.total_steps)
+        return f"step {step:>{len(total)}}/{total}"
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        # As it is: no markup in paths and tracebacks, no wrapping in a log file.
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        self._last_line = time.monotonic()

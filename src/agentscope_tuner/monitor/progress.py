@@ -1,0 +1,72 @@
+"""What a display shows of a run, as a value that is replaced and never changed.
+
+The run's thread swaps in a new `Progress` with one assignment while another thread draws the last
+one, so that neither needs a lock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+_RECENT = 5
+"""Steps whose mean is compared with the mean of as many before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. Times are `time.monotonic()` seconds."""
+
+    total_steps: int
+    step: int = 0
+    rewards: tuple[float, ...] = ()
+    """Mean reward of each training step so far; steps without any reward are left out."""
+    failed: int = 0
+    """Rollouts that failed for good, over all steps."""
+    step_seconds: tuple[float, ...] = ()
+    """From the end of a step to the end of the next, evaluation and saving in between included."""
+    step_ended: float | None = None
+    sampled_tokens_per_s: float = math.nan
+    phase: str = ""
+    done: int = 0
+    total: int | None = None
+    """How much of the current phase there is to do; None if that is not counted."""
+    phase_started: float = 0.0
+
+    def in_phase(self, name: str, total: int | None, now: float) -> Progress:
+        """The same run at the beginning of a phase."""
+        return replace(self, phase=name, done=0, total=total, phase_started=now)
+
+    def after_step(self, step: int, metrics: Mapping[str, float], now: float) -> Progress:
+        """The same run at the end of training step `step`."""
+        reward = metrics["reward/mean"]
+        own = metrics.get("time/step", math.nan)
+        seconds = own if self.step_ended is None else now - self.step_ended
+        return replace(
+            self,
+            step=step,
+            rewards=self.rewards if math.isnan(reward) else (*self.rewards, reward),
+            failed=self.failed + int(metrics.get("rollout/failed", 0)),
+            step_seconds=self.step_seconds
+            if math.isnan(seconds)
+            else (*self.step_seconds, seconds),
+            step_ended=now,
+            sampled_tokens_per_s=metrics.get("throughput/sampled_tokens_per_s", math.nan),
+        )
+
+    @property
+    def trend(self) -> float | None:
+        """Mean reward of the last steps less that of as many before; None before step 2."""
+        count = min(_RECENT, len(self.rewards) // 2)
+        if count == 0:
+            return None
+        return fmean(self.rewards[-count:]) - fmean(self.rewards[-2 * count : -count])
+
+    def seconds_left(self, now: float) -> float | None:
+        """Estimated from the last steps; None before the first has ended and after the last."""
+        if self.step_ended is None or not self.step_seconds or self.step >= self.total_steps:
+            return None
+        pace = fmean(self.step_seconds[-2 * _RECENT :])
+        return max(0.0, pace * (self.total_steps - self.step) - (now - self.step_ended))
