@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 import torch
-from conftest import CONFIGS, tiny_model
 
 from agentscope_tuner.inference.base import SamplingParams
+from conftest import CONFIGS, tiny_model
 
 GREEDY = SamplingParams(max_tokens=40, temperature=0.0)
 

@@ -86,7 +86,8 @@ class Decoder:
                 norm(f"{at}pre_feedforward_layernorm.weight") if arch.gemma else after_attention
             )
             attention_norm = norm(f"{at}input_layernorm.weight")
-            assert attention_norm is not None and before_mlp is not None
+            assert attention_norm is not None
+            assert before_mlp is not None
             return Layer(
                 attention_norm=attention_norm,
                 qkv=linear(f"{at}self_attn.", "q_proj", "k_proj", "v_proj"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-import psutil
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -16,6 +15,7 @@ from agentscope_tuner.inference.batch import Batch, Span
 from agentscope_tuner.inference.decoder import Decoder
 from agentscope_tuner.inference.drawing import draw
 from agentscope_tuner.inference.grammar import GrammarError
+from agentscope_tuner.inference.memory import free_memory
 from agentscope_tuner.inference.pages import PAGE_TOKENS, PagePool
 from agentscope_tuner.inference.request import Request
 from agentscope_tuner.inference.scheduler import Scheduler
@@ -118,13 +118,6 @@ def count_pages(
             f"tokens, which takes {least * page_bytes / 1e9:.3g} GB"
         )
     return cache_bytes // page_bytes
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that could still be allocated on a device."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

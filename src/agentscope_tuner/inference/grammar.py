@@ -49,8 +49,8 @@ class GrammarCompiler:
     def compile(self, grammar: str, stop_token_ids: tuple[int, ...]) -> Grammar:
         """Start a grammar that one of the stop tokens ends (none given: the tokenizer's own).
 
-        Raises GrammarError if llguidance refuses the grammar. The first call for a set of stop tokens
-        takes about a second.
+        Raises GrammarError if llguidance refuses the grammar. The first call for a set of stop
+        tokens takes about a second.
         """
         ends = stop_token_ids or (self._tokenizer.eos_token_id,)
         if ends not in self._by_end:

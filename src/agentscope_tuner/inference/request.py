@@ -101,7 +101,7 @@ class Request:
     def _contains_stop(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """Whether the newest token completed a stop string.
 
-        A token is at least one byte and a character at most four, so so many tokens hold the string.
+        A token is at least one byte and a character at most four: so many tokens hold the string.
         """
         length = 4 * max(map(len, self.params.stop)) + 4
         tail = [draw.token for draw in self.draws[-length:]]

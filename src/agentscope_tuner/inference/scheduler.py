@@ -51,7 +51,7 @@ class Scheduler:
         self._pool = pool
 
     def plan(self, *, admit: bool) -> list[tuple[Request, Span]]:
-        """Choose the next step's work, admitting waiting requests if allowed; single tokens first."""
+        """Choose the next step's work, single tokens first; admit waiting requests if allowed."""
         budget = self._prefill_tokens
         work: dict[Request, int] = {}
         for request in list(self.running):
