@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any, Protocol
 
 from agentscope_tuner.errors import InputError
@@ -87,13 +86,9 @@ class Taskset:
         self.steps_taken += 1
         return make_tasks(self.samples, self.indices, self.workflow_args)
 
-    def all_tasks(self) -> list[Task]:
-        """Every sample once, in the dataset's order: what an evaluation runs."""
-        return make_tasks(self.samples, range(len(self.samples)), self.workflow_args)
-
-    def update(self, indices: Sequence[int], rewards: Sequence[Sequence[float]]) -> None:
-        """Tell the selector the rewards of each sample's group (none: every rollout failed)."""
-        means = {i: fmean(group) for i, group in zip(indices, rewards, strict=True) if group}
+    def update(self, indices: Sequence[int], rewards: Sequence[float | None]) -> None:
+        """Tell the selector the mean reward of each sample's group (None: every rollout failed)."""
+        means = {i: mean for i, mean in zip(indices, rewards, strict=True) if mean is not None}
         if means:
             self.selector.update(list(means), list(means.values()))
 
