@@ -17,8 +17,9 @@ if TYPE_CHECKING:
         TinkerConfig,
         TunerModelConfig,
     )
+    from agentscope_tuner.engine.result import TuneResult
     from agentscope_tuner.errors import InputError, RunError, TunerError
-    from agentscope_tuner.tuning import TuneResult, tune
+    from agentscope_tuner.tuning import tune
     from agentscope_tuner.workflow import (
         JudgeOutput,
         JudgeType,
@@ -57,7 +58,7 @@ _HOMES = {
     "JudgeType": "workflow",
     "RunError": "errors",
     "TinkerConfig": "config.arguments",
-    "TuneResult": "tuning",
+    "TuneResult": "engine.result",
     "TunerError": "errors",
     "TunerModelConfig": "config.arguments",
     "WorkflowOutput": "workflow",

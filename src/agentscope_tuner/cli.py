@@ -77,7 +77,7 @@ def _run_script(script: Path, arguments: list[str], **invocation: Any) -> None:
     from agentscope_tuner.tuning import Invocation, invoked_as
 
     with invoked_as(Invocation(**invocation)):
-        run_script(script, arguments)
+        run_script(str(script), arguments)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentscope_tuner.config.arguments import AlgorithmConfig, DatasetConfig, TunerModelConfig
 from agentscope_tuner.config.resolve import resolve
@@ -20,20 +20,10 @@ from agentscope_tuner.workflow import (
     check_workflow_function,
 )
 
+if TYPE_CHECKING:
+    from agentscope_tuner.engine.result import TuneResult
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class TuneResult:
-    """What came of a run."""
-
-    run_directory: Path
-    metrics: dict[str, float]
-    """The last value of every metric, evaluations included."""
-    checkpoint: Path | None
-    """The last complete checkpoint: a Hugging Face model directory."""
-    finished: bool
-    """False if the run was stopped before its last step; it can be resumed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,11 +47,7 @@ class Engine(Protocol):
         ...
 
     def save(self, directory: Path) -> None:
-        """Write a complete Hugging Face model directory, and in `tuner_state/` what resuming needs."""
-        ...
-
-    def restore(self, directory: Path) -> None:
-        """Take up what `save` wrote."""
+        """Write a complete Hugging Face model directory; `tuner_state/` inside is for resuming."""
         ...
 
     async def close(self) -> None:

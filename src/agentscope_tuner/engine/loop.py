@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.engine.base import Engine, Sampling
@@ -28,7 +29,7 @@ class Evaluation:
     """One held-out set of tasks and how it is sampled."""
 
     name: str
-    taskset: Taskset
+    tasks: Sequence[dict[str, Any]]
     sampling: Sampling
     samples: int = 1
     """Rollouts a task."""
@@ -123,16 +124,19 @@ class TrainingLoop:
         tasks = self.taskset.next_batch()
         with watch("rollout"):
             groups = await self._rollout(step, tasks)
-        self._refuse_total_failure(step, groups)
+        if step == 1:
+            refuse_total_failure("the first step", groups)
         set_advantages(self.algorithm, groups)
         with watch("train"):
             learnt = await self.engine.update(groups)
         with watch("sync"):
             await self.engine.hand_over(step)
+        self.taskset.update(self.taskset.indices, [mean_reward(group) for group in groups])
         self.step = step
-        self.record.step(step, {**summarize(groups), **learnt, **watch.metrics()}, groups)
+        metrics = {**summarize(groups), **learnt, **watch.metrics()}
+        self.record.step(step, {**metrics, **throughput(metrics, groups)}, groups)
 
-    async def _rollout(self, step: int, tasks: Sequence[dict]) -> list[RolloutGroup]:
+    async def _rollout(self, step: int, tasks: Sequence[dict[str, Any]]) -> list[RolloutGroup]:
         settings = self.settings
         with self.record.progress("rollouts", len(tasks) * settings.group_size) as on_done:
             return await self.engine.rollout(
@@ -144,30 +148,21 @@ class TrainingLoop:
                 on_done=on_done,
             )
 
-    def _refuse_total_failure(self, step: int, groups: Sequence[RolloutGroup]) -> None:
-        rollouts = [rollout for group in groups for rollout in group.rollouts]
-        errors = [rollout.error for rollout in rollouts if rollout.error is not None]
-        if step == 1 and len(errors) == len(rollouts):
-            first = errors[0]
-            raise RunError(
-                f"all {len(rollouts)} rollouts of the first step failed, so there is nothing to "
-                f"train on; the first failure ({first.kind}): {first.message}\n{first.traceback}"
-            )
-
     async def _evaluate(self) -> None:
         for evaluation in self.evaluations:
-            tasks = evaluation.taskset.all_tasks()
             watch = Stopwatch()
-            total = len(tasks) * evaluation.samples
+            total = len(evaluation.tasks) * evaluation.samples
             with self.record.progress(f"evaluating {evaluation.name}", total) as on_done:
                 groups = await self.engine.rollout(
-                    tasks,
+                    evaluation.tasks,
                     group_size=evaluation.samples,
                     label=f"eval-{evaluation.name}-step{self.step}",
                     seed=self.settings.seed,
                     sampling=evaluation.sampling,
                     on_done=on_done,
                 )
+            if self.step == 0:
+                refuse_total_failure(f"the evaluation of {evaluation.name}", groups)
             times = {"time/eval": watch.metrics()["time/step"]}
             metrics = {**summarize(groups), **times}
             self.record.evaluation(
@@ -175,8 +170,38 @@ class TrainingLoop:
             )
 
 
+def throughput(
+    metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
+) -> dict[str, float]:
+    """Tokens a second of sampling and of training, waiting included."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    sampled = sum(rollout.trajectory.sampled_tokens for rollout in rollouts)
+    return {
+        "throughput/sampled_tokens_per_s": sampled / metrics["time/rollout"],
+        "throughput/trained_tokens_per_s": metrics["train/tokens"] / metrics["time/train"],
+    }
+
+
+def mean_reward(group: RolloutGroup) -> float | None:
+    """Over the rollouts that have a reward; None if none has."""
+    rewards = group.rewards
+    return sum(rewards) / len(rewards) if rewards else None
+
+
 def set_advantages(algorithm: Algorithm, groups: Sequence[RolloutGroup]) -> None:
     """Write the algorithm's advantages into the rollouts."""
     for group, advantages in zip(groups, algorithm.advantages(groups), strict=True):
         for rollout, advantage in zip(group.rollouts, advantages, strict=True):
             rollout.advantage = advantage
+
+
+def refuse_total_failure(where: str, groups: Sequence[RolloutGroup]) -> None:
+    """Raise RunError, with the first failure, if no rollout got a reward."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    errors = [rollout.error for rollout in rollouts if rollout.error is not None]
+    if len(errors) == len(rollouts):
+        first = errors[0]
+        raise RunError(
+            f"All {len(rollouts)} rollouts of {where} failed, so there is nothing to learn from. "
+            f"The first one ({first.kind}): {first.message}\n{first.traceback}".rstrip()
+        )

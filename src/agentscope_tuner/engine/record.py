@@ -1,16 +1,132 @@
-"""Everything a run writes and shows, in one place: metrics, rollouts, checkpoints, the display."""
+"""Everything that a run writes and shows: metrics, rollouts, checkpoints, state, the display.
+
+One object is told what happened, once; it tells the monitors, the terminal and the files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from agentscope_tuner.checkpoint import CheckpointStore
+from agentscope_tuner.checkpoint.random_state import random_state
+from agentscope_tuner.checkpoint.run_state import RunState, RunStatus
+from agentscope_tuner.checkpoint.state import save_state
+from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.engine.base import Engine
-from agentscope_tuner.monitor.base import Monitor
+from agentscope_tuner.monitor.base import Monitor, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.curve import draw_reward_curve
-from agentscope_tuner.monitor.jsonl import MetricsFile
-from agentscope_tuner.rollout.store import write_rollouts
+from agentscope_tuner.monitor.jsonl import FILE_NAME, read_metrics
+from agentscope_tuner.monitor.summary import RunSummary
+from agentscope_tuner.rollout.store import rollouts_path, write_rollouts
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
+
+LOOP_STATE = "loop.pt"
+SAMPLES_SHOWN = 3
+"""Conversations of an evaluation that the monitors get to see."""
+
+
+class RunRecord:
+    """What a run tells the world. Used by the loop, from one thread at a time."""
+
+    def __init__(
+        self,
+        info: RunInfo,
+        total_steps: int,
+        monitors: Sequence[Monitor],
+        console: ConsoleMonitor,
+        store: CheckpointStore,
+    ) -> None:
+        self.directory = info.directory
+        self.console = console
+        self._info = info
+        self._total_steps = total_steps
+        self._monitors = monitors
+        self._store = store
+        self._step = info.resumed_step or 0
+        self._metrics: dict[str, float] = {}
+        """The last value of every metric."""
+        self.checkpoint: Path | None = None
+        """The last complete checkpoint of this process."""
+
+    def begin(self) -> None:
+        """Open everything that is written to; what lies behind the step resumed from is void."""
+        for path in self.directory.glob("rollouts/*.jsonl.zst"):
+            if _step_of(path) > self._step:
+                path.unlink()
+        for monitor in self._monitors:
+            monitor.start(self._info)
+        self._save_state("running")
+        self.console.start(self._total_steps, self.directory, self._step)
+
+    @contextmanager
+    def progress(self, phase: str, total: int) -> Iterator[Callable[[Rollout], None]]:
+        """Show a phase of `total` rollouts; call what is yielded with each that is done."""
+        self.console.phase(phase, total)
+        yield lambda rollout: self.console.advance()
+
+    def step(
+        self, step: int, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
+    ) -> None:
+        """A training step is done."""
+        self._step = step
+        write_rollouts(rollouts_path(self.directory, step), groups)
+        self._log(metrics, step)
+        self._save_state("running")
+
+    def evaluation(
+        self, step: int, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
+    ) -> None:
+        """A held-out set has been evaluated after `step` updates."""
+        self._log(metrics, step)
+        samples = [rollout for group in groups for rollout in group.rollouts][:SAMPLES_SHOWN]
+        for monitor in self._monitors:
+            monitor.samples(samples, step)
+
+    def save(self, step: int, engine: Engine, loop_state: Mapping[str, Any]) -> None:
+        """Write a checkpoint: a Hugging Face model directory with what resuming needs inside."""
+
+        def write(directory: Path) -> None:
+            engine.save(directory)
+            state = {"loop": dict(loop_state), "random": random_state()}
+            save_state(directory / "tuner_state" / LOOP_STATE, state)
+
+        self.console.phase("saving", None)
+        self.checkpoint = self._store.save(step, write, self._metrics)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of every metric, the evaluations' included."""
+        return dict(self._metrics)
+
+    def end(self, status: RunStatus) -> None:
+        """The run is over, in whatever way: draw the curve and close everything."""
+        self._save_state(status)
+        for monitor in self._monitors:
+            monitor.close()
+        metrics_file = self.directory / FILE_NAME
+        records = read_metrics(metrics_file)
+        if not records:
+            self.console.stop()
+            return
+        curve = self.directory / "reward_curve.png"
+        draw_reward_curve(metrics_file, curve)
+        paths = {"metrics": metrics_file, "rollouts": self.directory / "rollouts", "curve": curve}
+        if self.checkpoint is not None:
+            paths["model"] = self.checkpoint
+        self.console.finish(RunSummary.of(records, paths))
+
+    def _log(self, metrics: Mapping[str, float], step: int) -> None:
+        self._metrics.update(metrics)
+        for monitor in self._monitors:
+            monitor.log(metrics, step)
+        self.console.log(metrics, step)
+
+    def _save_state(self, status: RunStatus) -> None:
+        RunState(status, self._step, self._total_steps).save(self.directory)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step_").removesuffix(".jsonl.zst"))

@@ -1,0 +1,100 @@
+"""`astuner check`: one task, one rollout, no training, everything shown.
+
+What a workflow's author wants to know first: what the model was asked and answered, which tokens
+the learner would be trained on, and what the judge made of it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.text import Text
+from transformers import PreTrainedTokenizerBase
+
+from agentscope_tuner.trajectory import Call, Rollout, Trajectory
+
+TRAINED = "black on green"
+FORCED = "black on yellow"
+PROMPT = "dim"
+
+
+def show_rollout(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, console: Console) -> None:
+    """Print the rollout's calls, its token tree, its reward, metrics and time."""
+    for number, call in enumerate(rollout.trajectory.calls, start=1):
+        console.print(Panel(_conversation(call), title=_call_title(number, call), expand=False))
+    legend = Text.assemble(
+        "tokens as the learner sees them: ",
+        ("given", PROMPT),
+        ", ",
+        ("trained on", TRAINED),
+        ", ",
+        ("forced by a grammar, not trained on", FORCED),
+    )
+    console.print(legend)
+    for number, leaf in enumerate(rollout.trajectory.leaves(), start=1):
+        branch = _tokens(rollout.trajectory, leaf, tokenizer)
+        console.print(Panel(branch, title=f"branch {number}", expand=False))
+    console.print(_outcome(rollout), highlight=False)
+
+
+def _call_title(number: int, call: Call) -> str:
+    branch = f", a new branch: {call.branch}" if call.branch else ""
+    return escape(f"call {number} ({call.finish_reason}, {call.seconds:.2f} s{branch})")
+
+
+def _conversation(call: Call) -> Text:
+    text = Text()
+    for message in [*call.messages, call.response]:
+        text.append(f"{message['role']}: ", style="bold")
+        text.append(_content(message) + "\n")
+    if call.tools:
+        names = ", ".join(tool["function"]["name"] for tool in call.tools)
+        text.append(f"tools: {names}\n", style="italic")
+    text.rstrip()
+    return text
+
+
+def _content(message: dict[str, Any]) -> str:
+    content = message.get("content") or ""
+    parts = [content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)]
+    if reasoning := message.get("reasoning_content"):
+        parts.insert(0, f"<thinking> {reasoning} </thinking>")
+    parts += [
+        f"[calls {call['function']['name']}({call['function']['arguments']})]"
+        for call in message.get("tool_calls") or []
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _tokens(trajectory: Trajectory, leaf: int, tokenizer: PreTrainedTokenizerBase) -> Text:
+    text = Text()
+    for index in trajectory.path(leaf):
+        segment = trajectory.segments[index]
+        if segment.sampled is None:
+            text.append(tokenizer.decode(segment.token_ids), style=PROMPT)
+            continue
+        for token, forced in zip(segment.token_ids, segment.sampled.forced, strict=True):
+            text.append(tokenizer.decode([token]), style=FORCED if forced else TRAINED)
+    return text
+
+
+def _outcome(rollout: Rollout) -> str:
+    trajectory = rollout.trajectory
+    lines = [
+        f"calls {len(trajectory.calls)}, branches {len(trajectory.leaves())}, "
+        f"tokens trained on {trajectory.sampled_tokens}, time {rollout.seconds:.2f} s"
+    ]
+    if rollout.error is not None:
+        lines.append(
+            f"[bold red]failed[/] ({rollout.error.kind}): {escape(rollout.error.message)}\n"
+            + escape(rollout.error.traceback)
+        )
+    else:
+        lines.append(f"response: {escape(rollout.response)}")
+        lines.append(f"[bold]reward {rollout.reward:g}[/]")
+    lines += [f"{name} = {value:g}" for name, value in rollout.metrics.items()]
+    return "\n".join(lines)

@@ -1,0 +1,164 @@
+"""What `tune()` does with a configuration: `run` trains, `check` shows one rollout."""
+
+from __future__ import annotations
+
+from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.algorithms.registry import get_algorithm
+from agentscope_tuner.checkpoint.lock import RunLock
+from agentscope_tuner.checkpoint.random_state import restore_random_state
+from agentscope_tuner.checkpoint.run_state import RunStatus
+from agentscope_tuner.checkpoint.state import load_state
+from agentscope_tuner.checkpoint.store import CheckpointStore
+from agentscope_tuner.config import yaml_file
+from agentscope_tuner.config.keys import values_of
+from agentscope_tuner.config.schema import Config, notices
+from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.engine.local import LocalEngine
+from agentscope_tuner.engine.loop import Evaluation, LoopSettings, TrainingLoop
+from agentscope_tuner.engine.record import LOOP_STATE, RunRecord
+from agentscope_tuner.engine.result import TuneResult
+from agentscope_tuner.engine.run_directory import CONFIG_FILE, find_place
+from agentscope_tuner.engine.stop import StopRequest
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.monitor.base import HyperParameter, RunInfo
+from agentscope_tuner.monitor.console import ConsoleMonitor
+from agentscope_tuner.monitor.registry import create_monitors
+from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_tasks
+from agentscope_tuner.workflow import JudgeType, WorkflowType
+
+
+async def run(
+    config: Config,
+    *,
+    workflow_func: WorkflowType | None,
+    judge_func: JudgeType | None,
+    resume: bool,
+) -> TuneResult:
+    """Train to the last step, or to a stop request; see `tune()`."""
+    if workflow_func is None:
+        raise InputError("tune() needs a workflow_func: the agent whose model is tuned.")
+    algorithm = make_algorithm(config)
+    monitors = create_monitors(config.monitor.monitor_type)
+    taskset = training_taskset(config)
+    evaluations = evaluation_sets(config)
+    place = find_place(config, resume)
+    console = ConsoleMonitor()
+    for notice in notices(config):
+        console.note(notice)
+    with RunLock(place.directory):
+        trainer = config.trainer
+        store = CheckpointStore(place.directory, trainer.keep_last, trainer.keep_best)
+        store.recover()
+        checkpoint = store.latest() if place.goes_on else None
+        engine = LocalEngine(
+            config, algorithm, workflow_func, judge_func, taskset.total_steps, checkpoint
+        )
+        state = load_state(checkpoint / "tuner_state" / LOOP_STATE) if checkpoint else None
+        info = RunInfo(
+            project=config.project,
+            name=place.directory.name,
+            directory=place.directory,
+            hyperparameters=hyperparameters(config),
+            resumed_step=(state["loop"]["step"] if state else 0) if place.goes_on else None,
+        )
+        record = RunRecord(info, taskset.total_steps, monitors, console, store)
+        stop = StopRequest()
+        settings = LoopSettings(
+            group_size=config.algorithm.repeat_times,
+            total_steps=taskset.total_steps,
+            save_interval=trainer.save_interval,
+            eval_interval=config.explorer.eval_interval,
+            seed=config.seed,
+        )
+        loop = TrainingLoop(engine, taskset, algorithm, evaluations, record, settings, stop)
+        if state is not None:
+            loop.load_state_dict(state["loop"])
+            restore_random_state(state["random"])
+        yaml_file.dump(config, place.directory / CONFIG_FILE)
+        record.begin()
+        status: RunStatus = "failed"
+        try:
+            with stop.listening(console.note):
+                status = "finished" if await loop.run() else "interrupted"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            record.end(status)
+            await engine.close()
+    return TuneResult(
+        run_directory=place.directory,
+        metrics=record.metrics,
+        checkpoint=record.checkpoint,
+        finished=status == "finished",
+    )
+
+
+def make_algorithm(config: Config) -> Algorithm:
+    """The configured algorithm. Raises InputError if its parts or its group size do not fit."""
+    settings = config.algorithm
+    algorithm = get_algorithm(
+        settings.algorithm_type,
+        advantage_fn_args=settings.advantage_fn_args.model_dump(exclude_none=True),
+        policy_loss_fn=settings.policy_loss_fn,
+        policy_loss_fn_args=settings.policy_loss_fn_args.model_dump(exclude_none=True),
+        kl_loss_fn=settings.kl_loss_fn,
+        **settings.kl_loss_fn_args.model_dump(exclude_none=True),
+        entropy_coef=settings.entropy_loss_fn_args.entropy_coef or 0.0,
+    )
+    if algorithm.group_based and settings.repeat_times < 2:
+        raise InputError(
+            f"{settings.algorithm_type} compares the rollouts of a group, so a group_size of "
+            f"{settings.repeat_times} teaches nothing: make it at least 2."
+        )
+    return algorithm
+
+
+def training_taskset(config: Config) -> Taskset:
+    """The tasks to learn from, in the configured order."""
+    dataset = config.buffer.explorer_input.taskset
+    assert dataset.path is not None, "a resolved configuration has a dataset"
+    samples = load_samples(dataset.path, name=dataset.subset_name, split=dataset.split)
+    selector = make_selector(
+        samples,
+        dataset.data_selector.selector_type,
+        seed=config.seed,
+        feature_keys=dataset.data_selector.feature_keys,
+        kwargs=dataset.data_selector.kwargs,
+    )
+    return Taskset(
+        samples,
+        config.buffer.batch_size,
+        selector=selector,
+        total_epochs=config.buffer.total_epochs,
+        total_steps=config.buffer.total_steps,
+        workflow_args=dataset.workflow_args,
+    )
+
+
+def evaluation_sets(config: Config) -> list[Evaluation]:
+    """The held-out sets."""
+    sets = []
+    for dataset in config.buffer.explorer_input.eval_tasksets:
+        assert dataset.path is not None, "checked by the schema"
+        samples = load_samples(dataset.path, name=dataset.subset_name, split=dataset.split)
+        arguments = dataset.rollout_args
+        sets.append(
+            Evaluation(
+                name=dataset.name,
+                tasks=make_tasks(samples, range(len(samples)), workflow_args=dataset.workflow_args),
+                sampling=Sampling(
+                    arguments.temperature, arguments.top_p, arguments.max_tokens
+                ),
+                samples=dataset.repeat_times,
+            )
+        )
+    return sets
+
+
+def hyperparameters(config: Config) -> dict[str, HyperParameter]:
+    """The configuration, flat, as monitors show it."""
+    return {
+        key.name: key.value if isinstance(key.value, HyperParameter) else str(key.value)
+        for key in values_of(config)
+    }

@@ -1,0 +1,204 @@
+"""The engine of one machine: sampler and learner share a process, weights are handed over in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.chat.served import ServedModel
+from agentscope_tuner.chat.service import ChatService
+from agentscope_tuner.checkpoint.state import load_state, save_state
+from agentscope_tuner.config.schema import Config
+from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.engine.models import (
+    POLICY,
+    ModelFiles,
+    auxiliary_models,
+    default_device,
+    max_length,
+    sampling_dtype,
+    serve,
+)
+from agentscope_tuner.inference.loading import check_memory, load_model
+from agentscope_tuner.rollout.runner import RolloutRunner
+from agentscope_tuner.training.learner import LocalLearner
+from agentscope_tuner.training.lora import LoraSettings
+from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.trajectory import Rollout, RolloutGroup
+from agentscope_tuner.workflow import JudgeType, WorkflowType
+
+LEARNER_STATE = "learner.pt"
+
+
+class LocalRollouts:
+    """The half that samples: a model behind the chat service, and the runner of workflows."""
+
+    def __init__(
+        self,
+        config: Config,
+        files: ModelFiles,
+        weights: dict[str, torch.Tensor],
+        workflow_func: WorkflowType,
+        judge_func: JudgeType | None,
+        device: torch.device,
+    ) -> None:
+        settings = config.trained_model()
+        self.policy = serve(POLICY, settings, files, weights, device)
+        auxiliary = auxiliary_models(config.auxiliary_models(), device)
+        self.service = ChatService(self.policy, auxiliary)
+        self._runner = RolloutRunner(
+            self.service,
+            workflow_func,
+            judge_func,
+            timeout_s=config.explorer.max_timeout,
+            max_retries=config.explorer.max_retry_times,
+            max_concurrent=config.explorer.runner_per_model or 1 << 30,
+        )
+
+    async def rollout(
+        self,
+        tasks: Sequence[dict[str, Any]],
+        *,
+        group_size: int,
+        label: str,
+        seed: int,
+        sampling: Sampling,
+        on_done: Callable[[Rollout], None],
+    ) -> list[RolloutGroup]:
+        """See `Engine.rollout`."""
+        return await self._runner.run_groups(
+            tasks,
+            group_size,
+            label=label,
+            seed=seed,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            on_done=on_done,
+        )
+
+    async def close(self) -> None:
+        """End the samplers."""
+        samplers = {id(model.sampler): model.sampler for model in self._served()}
+        for sampler in samplers.values():
+            await sampler.close()
+
+    def _served(self) -> list[ServedModel]:
+        models = [self.policy, *self.service.auxiliary.values()]
+        return [model for model in models if isinstance(model, ServedModel)]
+
+
+class LocalEngine(LocalRollouts):
+    """Rollouts, and a learner beside them."""
+
+    def __init__(
+        self,
+        config: Config,
+        algorithm: Algorithm,
+        workflow_func: WorkflowType,
+        judge_func: JudgeType | None,
+        total_steps: int,
+        checkpoint: Path | None,
+    ) -> None:
+        """Load the model from its path, or from the `checkpoint` of a run that goes on."""
+        device = default_device()
+        files = ModelFiles.find(config.trained_model().model_path)
+        check_memory(files.config, training=True, device=device)
+        self.learner = make_learner(config, files, device, total_steps, checkpoint)
+        self._algorithm = algorithm
+        self._tokenizer = files.tokenizer
+        self._train_batch_size = config.buffer.train_batch_size
+        super().__init__(config, files, self.learner.weights(), workflow_func, judge_func, device)
+
+    async def update(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
+        """See `Engine.update`; several optimizer steps if `train_batch_size` asks for them."""
+        return await asyncio.to_thread(self._update, groups)
+
+    def _update(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for batch in split_batch(groups, self._train_batch_size):
+            metrics |= self.learner.forward_backward(batch, self._algorithm)
+            metrics |= self.learner.optim_step()
+        return metrics
+
+    async def hand_over(self, version: int) -> None:
+        """See `Engine.hand_over`."""
+        await self.policy.sampler.load_weights(self.learner.weights(), version)
+
+    def save(self, directory: Path) -> None:
+        """See `Engine.save`."""
+        self.learner.save_model(directory, self._tokenizer)
+        state = directory / "tuner_state"
+        state.mkdir(exist_ok=True)
+        save_state(state / LEARNER_STATE, self.learner.state_dict())
+
+
+def make_learner(
+    config: Config,
+    files: ModelFiles,
+    device: torch.device,
+    total_steps: int,
+    checkpoint: Path | None,
+) -> LocalLearner:
+    """The learner of a run, where the checkpoint left it if there is one."""
+    settings = config.trained_model()
+    lora = config.model.lora
+    # With adapters a checkpoint's model is the merged one, so these start from the original.
+    source = files.directory if checkpoint is None or lora.rank else checkpoint
+    torch.manual_seed(config.seed)  # the adapters' initial weights
+    optimizer = config.algorithm.optimizer
+    pack = config.trainer.max_token_len_per_gpu or 2 * max_length(settings, files.config)
+    learner = LocalLearner(
+        load_model(source, torch.float32),
+        device=device,
+        compute_dtype=sampling_dtype(settings, device),
+        optimizer=OptimizerSettings(
+            lr=optimizer.lr,
+            betas=optimizer.betas,
+            weight_decay=optimizer.weight_decay,
+            schedule=optimizer.lr_scheduler_type,
+            warmup_steps=optimizer.lr_warmup_steps,
+            total_steps=total_steps,
+            grad_clip=config.trainer.grad_clip,
+        ),
+        max_tokens_per_pack=pack if config.trainer.use_dynamic_bsz else 1,
+        lora=lora_settings(config) if lora.rank else None,
+    )
+    if checkpoint is not None:
+        learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
+    return learner
+
+
+def lora_settings(config: Config) -> LoraSettings:
+    """The configured adapters."""
+    lora = config.model.lora
+    targets = lora.target_modules
+    return LoraSettings(
+        rank=lora.rank,
+        alpha=lora.alpha,
+        target_modules=targets if isinstance(targets, str) else tuple(targets),
+    )
+
+
+def split_batch(
+    groups: Sequence[RolloutGroup], samples: int | None
+) -> Iterator[Sequence[RolloutGroup]]:
+    """Cut a batch at group borders so that each part has at least `samples` model calls."""
+    if samples is None:
+        yield groups
+        return
+    part: list[RolloutGroup] = []
+    calls = 0
+    for group in groups:
+        part.append(group)
+        calls += sum(len(rollout.trajectory.calls) for rollout in group.rollouts)
+        if calls >= samples:
+            yield part
+            part, calls = [], 0
+    if part:
+        yield part

@@ -1,0 +1,167 @@
+"""Configured models become samplers behind the chat service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from agentscope.model import ChatModelBase, OpenAIChatModel
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+
+from agentscope_tuner.chat.served import ServedModel, serve_model
+from agentscope_tuner.config.schema import ChatModelSettings
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference.loading import (
+    check_architecture,
+    load_config,
+    load_model,
+    load_tokenizer,
+    resolve_model,
+)
+from agentscope_tuner.inference.torch_engine import TorchSampler
+
+POLICY = "policy"
+"""What requests call the model that is tuned."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model directory that has been looked into, before anything big is loaded."""
+
+    directory: Path
+    config: PreTrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+
+    @classmethod
+    def find(cls, model_path: str) -> ModelFiles:
+        """Find the model's files. Raises InputError if it is no model that can be served."""
+        directory = resolve_model(model_path)
+        config = load_config(directory)
+        check_architecture(config)
+        return cls(directory, config, load_tokenizer(directory))
+
+    def end_token_ids(self) -> list[int]:
+        """What the model's own generation configuration stops at."""
+        if not (self.directory / "generation_config.json").is_file():
+            return []
+        ends = GenerationConfig.from_pretrained(self.directory).eos_token_id
+        return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+
+
+def default_device() -> torch.device:
+    """The accelerator if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it natively, float32 elsewhere."""
+    if device.type == "cuda":
+        return torch.bfloat16
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def sampling_dtype(settings: ChatModelSettings, device: torch.device) -> torch.dtype:
+    """The precision that a model is sampled in."""
+    if settings.dtype == "auto":
+        return default_dtype(device)
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    return dtype
+
+
+def serve(
+    name: str,
+    settings: ChatModelSettings,
+    files: ModelFiles,
+    weights: Mapping[str, Tensor],
+    device: torch.device,
+) -> ServedModel:
+    """Start a sampler for a model and make it ready to be called."""
+    sampler = TorchSampler(
+        files.config,
+        weights,
+        files.tokenizer,
+        device=device,
+        dtype=sampling_dtype(settings, device),
+        max_model_len=max_length(settings, files.config),
+        seed=settings.seed,
+    )
+    return serve_model(
+        name,
+        sampler,
+        files.tokenizer,
+        model_type=files.config.model_type,
+        max_tokens=settings.max_response_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        enable_thinking=settings.enable_thinking,
+        tool_call_parser=settings.tool_call_parser,
+        reasoning_parser=settings.reasoning_parser,
+        eos_token_ids=files.end_token_ids(),
+    )
+
+
+def max_length(settings: ChatModelSettings, config: PreTrainedConfig) -> int:
+    """Most tokens of a prompt and its answer. Raises InputError if it is more than the model has."""
+    known: int = config.get_text_config().max_position_embeddings
+    wanted = settings.max_model_len or known
+    if wanted > known:
+        raise InputError(
+            f"max_model_len is {wanted}, but {settings.model_path} was made for at most {known} tokens."
+        )
+    return wanted
+
+
+def auxiliary_models(
+    settings: Mapping[str, ChatModelSettings], device: torch.device
+) -> dict[str, ServedModel | ChatModelBase]:
+    """The models that are not tuned; equal paths share one sampler."""
+    samplers: dict[tuple[str, str, int | None], ServedModel] = {}
+    models: dict[str, ServedModel | ChatModelBase] = {}
+    for name, model in settings.items():
+        if model.base_url is not None:
+            models[name] = _remote(name, model)
+            continue
+        files = ModelFiles.find(model.model_path)
+        key = (model.model_path, model.dtype, model.max_model_len)
+        if key not in samplers:
+            loaded = load_model(files.directory, sampling_dtype(model, device))
+            samplers[key] = serve(name, model, files, dict(loaded.named_parameters()), device)
+        models[name] = serve_model(
+            name,
+            samplers[key].sampler,
+            files.tokenizer,
+            model_type=files.config.model_type,
+            max_tokens=model.max_response_tokens,
+            temperature=model.temperature,
+            top_p=model.top_p,
+            enable_thinking=model.enable_thinking,
+            tool_call_parser=model.tool_call_parser,
+            reasoning_parser=model.reasoning_parser,
+            eos_token_ids=files.end_token_ids(),
+        )
+    return models
+
+
+def _remote(name: str, settings: ChatModelSettings) -> OpenAIChatModel:
+    key = os.environ.get(settings.api_key_env, "") if settings.api_key_env else "none"
+    if not key:
+        raise InputError(
+            f"The auxiliary model {name!r} wants its API key in the environment variable "
+            f"{settings.api_key_env}, which is not set."
+        )
+    return OpenAIChatModel(
+        settings.model_path,
+        api_key=key,
+        stream=False,
+        client_kwargs={"base_url": settings.base_url},
+        generate_kwargs={
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "max_tokens": settings.max_response_tokens,
+        },
+    )

@@ -1,0 +1,99 @@
+"""Which directory a run writes to, and whether it begins there or goes on.
+
+    no such run                     it begins
+    the named run is unfinished     it goes on from its last checkpoint, if its configuration is the same
+    the named run is finished       refused: two runs are never mixed
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.config.keys import values_of
+from agentscope_tuner.config.resolve import resolve
+from agentscope_tuner.config.schema import Config
+from agentscope_tuner.errors import InputError
+
+CONFIG_FILE = "config.yaml"
+
+MAY_CHANGE = (
+    "buffer.total_steps",
+    "buffer.total_epochs",
+    "trainer.save_interval",
+    "trainer.keep_last",
+    "trainer.keep_best",
+    "explorer.eval_interval",
+    "monitor.monitor_type",
+)
+"""Keys that a run which goes on may have changed: none of them changes a step that was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """Where a run is written."""
+
+    directory: Path
+    goes_on: bool
+    """Whether the directory holds this run already."""
+
+
+def find_place(config: Config, resume: bool) -> RunPlace:
+    """Settle `config.name` and the run directory.
+
+    Raises InputError: the named run is finished, was begun with another configuration, or there is
+    none to resume.
+    """
+    project = Path(config.checkpoint_root_dir) / config.project
+    if config.name is None:
+        config.name = newest_unfinished(project) if resume else unused_name(project)
+    directory = project / config.name
+    state = RunState.load(directory)
+    if state is None:
+        if resume:
+            raise InputError(f"There is no run to resume at {directory}.")
+        return RunPlace(directory, goes_on=False)
+    total_steps = config.buffer.total_steps
+    if state.status == "finished" and (total_steps is None or total_steps <= state.step):
+        raise InputError(
+            f"The run {directory} is finished after {state.step} steps: give the new one another "
+            "name, or more buffer.total_steps to go on with it."
+        )
+    refuse_other_configuration(directory, config)
+    return RunPlace(directory, goes_on=True)
+
+
+def unused_name(project: Path) -> str:
+    """`Experiment-<timestamp>`, with a number behind it if two runs begin in one second."""
+    name = "Experiment-" + datetime.now().strftime("%Y%m%d%H%M%S")
+    candidates = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+    return next(candidate for candidate in candidates if not (project / candidate).exists())
+
+
+def newest_unfinished(project: Path) -> str:
+    """The name of the run of a project that was begun last and is not finished."""
+    directories = project.iterdir() if project.is_dir() else ()
+    states = [(path, RunState.load(path)) for path in directories if path.is_dir()]
+    unfinished = [path for path, state in states if state and state.status != "finished"]
+    if not unfinished:
+        raise InputError(f"There is no unfinished run to resume in {project}.")
+    return max(unfinished, key=lambda path: path.stat().st_mtime).name
+
+
+def refuse_other_configuration(directory: Path, config: Config) -> None:
+    """Raise InputError if the run in `directory` was begun with another configuration."""
+    begun = resolve(config_path=directory / CONFIG_FILE)
+    before = {key.name: key.value for key in values_of(begun)}
+    now = {key.name: key.value for key in values_of(config)}
+    changed = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key not in MAY_CHANGE
+    ]
+    if changed:
+        raise InputError(
+            f"The run {directory} was begun with another configuration (different: "
+            f"{', '.join(changed)}): give this one another name, or undo the change to go on."
+        )
