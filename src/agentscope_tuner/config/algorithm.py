@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from agentscope_tuner.config.keys import Section, effect
+from agentscope_tuner.config.keys import Section, effect, not_served
 
 
 class Optimizer(Section):
     """AdamW and its schedule."""
 
     lr: float = effect(1e-6, "Learning rate after warm-up.", gt=0)
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = effect(
-        "constant",
-        "After warm-up: stay, or fall to 0 at the last step on a line or half a cosine.",
+    lr_scheduler_type: Literal["constant", "cosine"] = effect(
+        "constant", "After warm-up: stay, or fall to 0 at the last step on half a cosine."
     )
     lr_warmup_steps: int = effect(0, "Steps in which the rate rises from 0; 0: none.", ge=0)
     betas: tuple[float, float] = effect(
@@ -25,57 +24,56 @@ class Optimizer(Section):
 
 
 class AdvantageArgs(Section):
-    """Arguments of the algorithm's advantage."""
+    """Arguments of the algorithm's advantage; empty: the algorithm's own value."""
 
-    epsilon: float | None = effect(
-        None, "Added to the standard deviation; empty: the algorithm's own (1e-6).", gt=0
-    )
-    std_cal_level: Literal["group", "batch"] | None = effect(
-        None, "Standard deviation over the group or the batch; empty: the algorithm's own (group)."
+    epsilon: float | None = effect(None, "Added to the standard deviation; empty: 1e-6.", ge=0)
+    std_cal_level: Literal["group", "batch", "none"] | None = effect(
+        None, "Standard deviation over the group, over the batch, or 1 (none); empty: group."
     )
     enable_step_norm: bool | None = effect(
-        None, "Divide by the number of a rollout's model calls; empty: the algorithm's own (no)."
+        None, "multi_step_grpo: divide by the number of the rollout's model calls; empty: no."
     )
     std_threshold: float | None = effect(
         None, "Groups whose standard deviation is at most this are skipped; empty: none is.", ge=0
     )
 
 
+_REC = "the policy loss rec is not served"
+
+
 class PolicyLossArgs(Section):
-    """Arguments of the policy loss; each loss takes its own and refuses the others."""
+    """Arguments of the policy loss; empty: the loss's own value."""
 
     clip_range: float | None = effect(
-        None, "ppo: how far the ratio may leave 1 on both sides; empty: 0.2.", gt=0
+        None, "How far the ratio may leave 1 on both sides; empty: 0.2.", ge=0
     )
     clip_range_low: float | None = effect(
-        None, "ppo: how far below 1 the ratio may go; empty: clip_range.", gt=0
+        None, "How far below 1 the ratio may go; empty: clip_range.", ge=0
     )
     clip_range_high: float | None = effect(
-        None, "ppo: how far above 1 the ratio may go; empty: clip_range.", gt=0
+        None, "How far above 1 the ratio may go; empty: clip_range.", ge=0
     )
-    epsilon_low: float | None = effect(None, "rec: clipping below 1.", ge=0)
-    epsilon_high: float | None = effect(None, "rec: clipping above 1.", ge=0)
-    clip_mode: str | None = effect(None, "rec: none, one-side, two-side or ring.")
-    weight: str | None = effect(None, "rec: none, importance_sampling or advantage.")
-    temp: float | None = effect(None, "rec: temperature of the advantage weights.", gt=0)
-    regularizer: str | None = effect(None, "rec: none, k2 or forward-kl.")
-    regularizer_coef: float | None = effect(None, "rec: weight of the regularizer.", ge=0)
+    epsilon_low: float | None = not_served(None, "rec: clipping below 1.", _REC)
+    epsilon_high: float | None = not_served(None, "rec: clipping above 1.", _REC)
+    clip_mode: str | None = not_served(None, "rec: on which sides to clip.", _REC)
+    weight: str | None = not_served(None, "rec: how samples are weighted.", _REC)
+    temp: float | None = not_served(None, "rec: temperature of the weights.", _REC)
+    regularizer: str | None = not_served(None, "rec: the regularizer.", _REC)
+    regularizer_coef: float | None = not_served(None, "rec: its weight.", _REC)
 
 
 class KlLossArgs(Section):
-    """Arguments of the divergence from the reference model."""
+    """Arguments of the divergence from the starting model."""
 
     kl_coef: float | None = effect(
-        None, "Weight of the divergence in the loss; empty: the algorithm's own.", ge=0
+        None, "Weight of the divergence in the loss; empty: 0.001.", ge=0
     )
 
 
 class EntropyLossArgs(Section):
     """Arguments of the entropy bonus."""
 
-    entropy_coef: float | None = effect(
-        None, "Weight of the entropy in the loss; empty: the algorithm's own."
-    )
+    entropy_coef: float | None = effect(None, "Weight of the entropy in the loss; empty: 0.", ge=0)
 
 
 class Algorithm(Section):
@@ -90,12 +88,18 @@ class Algorithm(Section):
     )
     policy_loss_fn_args: PolicyLossArgs = Field(default_factory=PolicyLossArgs)
     kl_loss_fn: str | None = effect(
-        None,
-        "Divergence from the starting model: none, k1, k2, low_var_kl, ...; "
-        "empty: the algorithm's own.",
+        None, "Divergence from the starting model: k1, k2, low_var_kl, ...; empty or none: no term."
     )
     kl_loss_fn_args: KlLossArgs = Field(default_factory=KlLossArgs)
-    entropy_loss_fn: str | None = effect(
-        None, "Entropy bonus: none or default; empty: the algorithm's own."
+    entropy_loss_fn: Literal["default", "none"] | None = effect(
+        None, "Entropy bonus, weighted by entropy_coef; empty: default."
     )
     entropy_loss_fn_args: EntropyLossArgs = Field(default_factory=EntropyLossArgs)
+
+    @model_validator(mode="after")
+    def _weights_weigh_something(self) -> Self:
+        if self.kl_loss_fn_args.kl_coef and self.kl_loss_fn in (None, "none"):
+            raise ValueError("kl_loss_fn_args.kl_coef has no effect without a kl_loss_fn")
+        if self.entropy_loss_fn_args.entropy_coef and self.entropy_loss_fn == "none":
+            raise ValueError("entropy_loss_fn_args.entropy_coef has no effect with none")
+        return self

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agentscope_tuner.config.problems import argument_error
 from agentscope_tuner.errors import InputError
@@ -19,7 +19,7 @@ from agentscope_tuner.errors import InputError
 class Arguments(BaseModel):
     """A public model: a bad argument is an `InputError` of one sentence."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid")
 
     if not TYPE_CHECKING:  # type checkers see the fields' own signature
 
@@ -57,7 +57,9 @@ class TunerModelConfig(Arguments):
     )
     temperature: float = Field(1.0, ge=0, description="Of sampling; 0: the likeliest token.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus of sampling; 1: every token.")
-    max_tokens: int = Field(8192, gt=0, description="Most tokens of one answer.")
+    max_tokens: int = Field(
+        8192, gt=0, description="Most tokens of one answer; the prompt may leave less."
+    )
     enable_thinking: bool | None = Field(
         None, description="Whether the chat template asks for thinking; None: its own default."
     )
@@ -80,6 +82,15 @@ class TunerModelConfig(Arguments):
     api_key_env: str | None = Field(
         None, description="Environment variable that holds the server's API key."
     )
+
+    @model_validator(mode="after")
+    def _answer_fits(self) -> Self:
+        if "max_tokens" in self.model_fields_set and self.max_tokens >= self.max_model_len:
+            raise ValueError(
+                f"max_tokens ({self.max_tokens}) must be smaller than max_model_len "
+                f"({self.max_model_len}), which holds the prompt and the answer"
+            )
+        return self
 
     def get_config(self) -> dict[str, Any]:
         """The model's keys as `explorer.rollout_model` of a YAML file names them."""

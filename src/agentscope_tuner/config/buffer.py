@@ -51,6 +51,7 @@ class Taskset(Dataset):
     name: str = not_here("", "Name of the dataset.", "there is one training dataset")
     data_selector: DataSelector = Field(
         default_factory=DataSelector,
+        description="The order of tasks; also under its other name, task_selector.",
         validation_alias=AliasChoices("data_selector", "task_selector"),
     )
 
@@ -71,6 +72,9 @@ class EvalTaskset(Dataset):
     """Held-out tasks."""
 
     name: str = effect("", "Name in the metrics (eval/<name>/...); empty: the split's.")
+    split: str | None = effect(
+        "train", "The split; empty: the only one there is.", examples=["test"]
+    )
     repeat_times: int = effect(1, "Rollouts a task.", gt=0)
     data_selector: UnusedSelector = Field(
         default_factory=UnusedSelector,
@@ -133,8 +137,8 @@ class Buffer(Section):
     batch_size: int = effect(32, "Tasks a step.", gt=0)
     train_batch_size: int | None = effect(
         None,
-        "Samples (model calls) an optimizer step, so that one batch of tasks may take several; "
-        "empty: all of them in one.",
+        "Samples (model calls) that an optimizer step takes at least, in whole groups, so that a "
+        "batch of tasks may take several; empty: all of them in one.",
         gt=0,
     )
     explorer_input: ExplorerInput = Field(default_factory=ExplorerInput)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -48,10 +48,18 @@ class InferenceModel(Lengths):
     )
 
 
+class RolloutModel(InferenceModel):
+    """The model that is tuned, where it is sampled."""
+
+    max_model_len: int | None = effect(None, "Instead of model.max_model_len.", gt=0)
+    max_prompt_tokens: int | None = effect(None, "Instead of model.max_prompt_tokens.", gt=0)
+    max_response_tokens: int | None = effect(None, "Instead of model.max_response_tokens.", gt=0)
+
+
 class AuxiliaryModel(InferenceModel):
     """A further model for the workflow and the judge; it is not tuned."""
 
-    name: str = effect("", "Its key in auxiliary_models.", examples=["judge"])
+    name: str = effect("", "The name under which functions find it in auxiliary_models.", examples=["judge"])
     model_path: str | None = effect(
         None,
         "Like model.model_path; with base_url, the name that the server knows.",
@@ -119,12 +127,12 @@ class Explorer(Section):
     )
     over_rollout: OverRollout = Field(default_factory=OverRollout)
     dynamic_timeout: DynamicTimeout = Field(default_factory=DynamicTimeout)
-    rollout_model: InferenceModel = Field(default_factory=InferenceModel)
+    rollout_model: RolloutModel = Field(default_factory=RolloutModel)
     auxiliary_models: list[AuxiliaryModel] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names: list[Any] = [model.name for model in self.auxiliary_models]
+        names = [model.name for model in self.auxiliary_models]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two auxiliary models are named {name!r}")

@@ -124,9 +124,15 @@ def section_of(field: FieldInfo) -> type[Section] | None:
     return None
 
 
+def fields_of(section: type[Section]) -> list[tuple[str, FieldInfo]]:
+    """A section's fields, its own before those it shares with others."""
+    own = section.__annotations__
+    return sorted(section.model_fields.items(), key=lambda item: item[0] not in own)
+
+
 def keys_of(section: type[Section], path: Path = ()) -> Iterator[Key]:
     """Every key that a section knows, depth first; an item of a list is written `0`."""
-    for name, field in section.model_fields.items():
+    for name, field in fields_of(section):
         inner = section_of(field)
         if inner is None:
             yield Key((*path, name), field)

@@ -16,7 +16,6 @@ class Lora(Section):
 
     rank: int = effect(0, "Rank of the adapters; 0: all weights are tuned.", ge=0)
     alpha: float = effect(32, "The adapters' output is scaled by alpha / rank.", gt=0)
-    dropout: float = effect(0.0, "Dropout on the adapters' input while training.", ge=0, lt=1)
     target_modules: str | list[str] = effect(
         "all-linear", "Names of the layers that get adapters; all-linear: every linear layer."
     )

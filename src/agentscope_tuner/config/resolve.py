@@ -25,7 +25,7 @@ from agentscope_tuner.errors import InputError
 Datasets = DatasetConfig | Mapping[str, DatasetConfig] | Sequence[DatasetConfig]
 Overrides = Mapping[str, Any] | Sequence[str]
 
-_MODEL = {
+MODEL_KEYS = {
     "model_path": "model.model_path",
     "max_model_len": "model.max_model_len",
     "temperature": "model.temperature",
@@ -37,7 +37,7 @@ _MODEL = {
     "tool_call_parser": "explorer.rollout_model.tool_call_parser",
     "reasoning_parser": "explorer.rollout_model.reasoning_parser",
 }
-_ALGORITHM = {
+ALGORITHM_KEYS = {
     "algorithm_type": "algorithm.algorithm_type",
     "learning_rate": "algorithm.optimizer.lr",
     "group_size": "algorithm.repeat_times",
@@ -45,13 +45,13 @@ _ALGORITHM = {
     "save_interval_steps": "trainer.save_interval",
     "eval_interval_steps": "explorer.eval_interval",
 }
-_DATASET = {"path": "path", "name": "subset_name", "split": "split"}
-_TASKSET = {
-    **{name: f"buffer.explorer_input.taskset.{key}" for name, key in _DATASET.items()},
+DATASET_KEYS = {"path": "path", "name": "subset_name", "split": "split"}
+TASKSET_KEYS = {
+    **{name: f"buffer.explorer_input.taskset.{key}" for name, key in DATASET_KEYS.items()},
     "total_epochs": "buffer.total_epochs",
     "total_steps": "buffer.total_steps",
 }
-_AUXILIARY = {name: path.rpartition(".")[2] for name, path in _MODEL.items()} | {
+AUXILIARY_KEYS = {name: path.rpartition(".")[2] for name, path in MODEL_KEYS.items()} | {
     "base_url": "base_url",
     "api_key_env": "api_key_env",
 }
@@ -83,9 +83,9 @@ def resolve(
     for part in (
         _tuned(model),
         _auxiliary(auxiliary_models or {}),
-        tree_of(_explicit(train_dataset, _TASKSET)),
+        tree_of(_explicit(train_dataset, TASKSET_KEYS)),
         _evaluated(eval_dataset),
-        tree_of(_explicit(algorithm, _ALGORITHM)),
+        tree_of(_explicit(algorithm, ALGORITHM_KEYS)),
     ):
         given = merged(given, part)
     settings = parsed(overrides)
@@ -140,13 +140,13 @@ def _tuned(model: TunerModelConfig | None) -> Tree:
             "model: base_url and api_key_env are for auxiliary models; the model that is tuned "
             "must be on this machine"
         )
-    return tree_of(_explicit(model, _MODEL))
+    return tree_of(_explicit(model, MODEL_KEYS))
 
 
 def _auxiliary(models: Mapping[str, TunerModelConfig]) -> Tree:
     for name, model in models.items():
         _refuse_tinker(model, f"auxiliary_models[{name!r}]")
-    items = [{"name": name, **_explicit(model, _AUXILIARY)} for name, model in models.items()]
+    items = [{"name": name, **_explicit(model, AUXILIARY_KEYS)} for name, model in models.items()]
     return tree_of({"explorer.auxiliary_models": items}) if items else {}
 
 
@@ -176,7 +176,7 @@ def _evaluated(datasets: Datasets | None) -> Tree:
                 f"eval_dataset {name!r}: total_epochs and total_steps are for train_dataset; an "
                 "evaluation runs every task once"
             )
-        items.append({"name": name, **_explicit(dataset, _DATASET)})
+        items.append({"name": name, **_explicit(dataset, DATASET_KEYS)})
     return tree_of({"buffer.explorer_input.eval_tasksets": items}) if items else {}
 
 

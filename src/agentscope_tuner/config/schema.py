@@ -19,7 +19,10 @@ from agentscope_tuner.config.model import Model
 from agentscope_tuner.config.trainer import Cluster, Monitor, Synchronizer, Trainer
 
 DEFAULT_RESPONSE_TOKENS = 8192
-_SERVERS_OWN = {"dtype", "max_prompt_tokens", "reasoning_parser", "tool_call_parser"}
+_SERVERS_OWN = {
+    *("dtype", "enable_thinking", "max_prompt_tokens"),
+    *("reasoning_parser", "seed", "tool_call_parser"),
+}
 """Keys of an auxiliary model that only a model on this machine reads."""
 
 
@@ -48,8 +51,12 @@ class ChatModelSettings:
 class Config(Section):
     """Everything about a run but its Python functions."""
 
-    project: str = effect("AgentScope", "Folder of the run below checkpoint_root_dir.")
-    name: str | None = effect(None, "Folder of the run; empty: Experiment-<timestamp>.")
+    project: str = effect(
+        "AgentScope", "Folder of the run below checkpoint_root_dir.", min_length=1
+    )
+    name: str | None = effect(
+        None, "Folder of the run below project; empty: Experiment-<timestamp>.", min_length=1
+    )
     checkpoint_root_dir: str = effect("./checkpoints", "Where runs are written.")
     mode: str = not_served("both", "What runs.", "rollouts and training run together (both)")
     seed: int = effect(0, "Seed of data order, sampling and adapters.", ge=0)

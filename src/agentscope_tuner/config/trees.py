@@ -27,22 +27,26 @@ def tree_of(values: Mapping[str, Any]) -> Tree:
 
 
 def merged(below: Any, above: Any) -> Any:
-    """`above` over `below`: dictionaries by key, lists of named dictionaries by name."""
+    """`above` over `below`: dictionaries by key; items of a list of dictionaries by their name,
+    and those without a counterpart below are appended."""
     if isinstance(below, dict) and isinstance(above, dict):
         both = {key: merged(below[key], above[key]) for key in below.keys() & above.keys()}
         return {**below, **above, **both}
-    if _named(below) and _named(above):
-        by_name = {item["name"]: item for item in below}
+    if _dictionaries(below) and _dictionaries(above):
+        items = list(below)
+        names = [item.get("name") for item in items]
         for item in above:
-            by_name[item["name"]] = merged(by_name.get(item["name"], {}), item)
-        return list(by_name.values())
+            if item.get("name") in names:
+                at = names.index(item["name"])
+                items[at] = merged(items[at], item)
+            else:
+                items.append(item)
+        return items
     return above
 
 
-def _named(items: Any) -> bool:
-    return isinstance(items, list) and all(
-        isinstance(item, dict) and item.get("name") for item in items
-    )
+def _dictionaries(items: Any) -> bool:
+    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
 def contains(tree: Any, path: Sequence[str | int]) -> bool:

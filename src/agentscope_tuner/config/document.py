@@ -1,0 +1,152 @@
+"""`docs/config.yaml` and `docs/configuration.md`, written from the schema so that they never drift.
+
+`python -m agentscope_tuner.config.document [docs]` writes both.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from agentscope_tuner.config.keys import Key, Outcome, Section, fields_of, keys_of, section_of
+from agentscope_tuner.config.resolve import ALGORITHM_KEYS, MODEL_KEYS, TASKSET_KEYS
+from agentscope_tuner.config.schema import Config
+
+WIDTH = 100
+
+EXAMPLE_HEAD = """\
+# Every key that takes effect, with its default, or with an example where a run needs a value.
+# Written by `python -m agentscope_tuner.config.document`; docs/configuration.md says the rest.
+
+"""
+
+GUIDE_HEAD = """\
+# Configuration
+
+One tree of keys describes a run. Its values come from three sources, later over earlier:
+
+1. a YAML file, `tune(config_path="config.yaml")`, in the form that Trinity-RFT reads;
+   `${oc.env:NAME,default}` takes an environment variable, `${model.max_model_len}` another key;
+2. the arguments of `tune()`, as far as they were given: a default overrides nothing;
+3. the command line, `astuner run main.py --set name=first --set buffer.total_steps=16`.
+   Values are YAML; a number in a path is a position in a list
+   (`explorer.auxiliary_models.0.temperature=0`).
+
+Auxiliary models and evaluation datasets of several sources are joined by name. What came out is
+written to `config.yaml` in the run directory, and `tune(config_path=<run>/config.yaml)` repeats the
+run. [config.yaml](config.yaml) is an example with every key that takes effect.
+
+No key is ignored in silence:
+
+- it takes effect; or
+- it is understood and has no meaning here: a run names all such keys that were set, in one line
+  at its start; or
+- it is understood and not served: any value but the default is refused; or
+- it is unknown: refused, with the nearest known key.
+
+## Arguments of `tune()`
+
+| argument | key |
+| --- | --- |
+"""
+
+GUIDE_ARGUMENTS = {
+    "TunerModelConfig": MODEL_KEYS,
+    "DatasetConfig": TASKSET_KEYS,
+    "AlgorithmConfig": ALGORITHM_KEYS,
+}
+GUIDE_NAMES = {
+    "project_name": "project",
+    "experiment_name": "name",
+    "monitor_type": "monitor.monitor_type",
+    "auxiliary_models": "explorer.auxiliary_models",
+    "eval_dataset": "buffer.explorer_input.eval_tasksets",
+}
+
+
+def example_yaml() -> str:
+    """The text of `docs/config.yaml`."""
+    return EXAMPLE_HEAD + "\n".join(_example_lines(Config, "")) + "\n"
+
+
+def _example_lines(section: type[Section], indent: str) -> Iterator[str]:
+    for name, field in fields_of(section):
+        inner = section_of(field)
+        if inner is None:
+            key = Key((name,), field)
+            if key.outcome is Outcome.EFFECT:
+                yield from _comment(field.description or "", indent)
+                value = field.examples[0] if field.examples else key.default
+                yield f"{indent}{name}: {_flow(value)}"
+            continue
+        is_list = field.annotation is not inner
+        below = list(_example_lines(inner, indent + ("    " if is_list else "  ")))
+        if not below:
+            continue
+        if not indent:
+            yield ""
+        yield from _comment(_summary(inner, field), indent)
+        yield f"{indent}{name}:"
+        if is_list:
+            yield f"{indent}  -"
+        yield from below
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+
+
+def _flow(value: Any) -> str:
+    """A value on one line of YAML."""
+    text = yaml.safe_dump(
+        list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=1000
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _summary(section: type[Section], field: FieldInfo | None = None) -> str:
+    described = field.description if field is not None else None
+    return described or (section.__doc__ or "").split("\n")[0]
+
+
+def guide() -> str:
+    """The text of `docs/configuration.md`."""
+    lines = [f"| `{name}` | `{key}` |" for name, key in GUIDE_NAMES.items()]
+    for model, names in GUIDE_ARGUMENTS.items():
+        lines += [f"| `{model}({name}=)` | `{key}` |" for name, key in names.items()]
+    text = GUIDE_HEAD + "\n".join(lines) + "\n"
+    top = [key for key in keys_of(Config) if len(key.path) == 1]
+    text += _table("Top", "Everything that stands at the top of the tree.", top, 0)
+    for name, field in Config.model_fields.items():
+        if inner := section_of(field):
+            keys = list(keys_of(inner, (name,)))
+            text += _table(f"`{name}`", _summary(inner, field), keys, 1)
+    return text
+
+
+def _table(title: str, summary: str, keys: list[Key], depth: int) -> str:
+    """One table of keys; `depth` parts of their paths are in its title."""
+    lines = [f"\n## {title}\n", f"{summary}\n", "| key | default | meaning | outcome |"]
+    lines.append("| --- | --- | --- | --- |")
+    for key in keys:
+        name = ".".join(str(part) for part in key.path[depth:]).replace(".0", "[]")
+        outcome = key.outcome.value + (f": {key.why}" if key.why else "")
+        default = "" if key.default in (None, "") else f"`{_flow(key.default)}`"
+        lines.append(f"| `{name}` | {default} | {key.field.description} | {outcome} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(directory: str = "docs") -> None:
+    """Write both files."""
+    Path(directory, "config.yaml").write_text(example_yaml(), encoding="utf-8")
+    Path(directory, "configuration.md").write_text(guide(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
