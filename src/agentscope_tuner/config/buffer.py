@@ -119,7 +119,7 @@ class ExperienceBuffer(Section):
     storage_type: Literal["queue", "file", "sql"] = not_served(
         "queue", "How experiences are stored.", _IN_MEMORY
     )
-    max_read_timeout: float = not_here(1800, "Seconds to wait for experiences.", _IN_MEMORY, gt=0)
+    max_read_timeout: float = not_here(1800.0, "Seconds to wait for experiences.", _IN_MEMORY, gt=0)
     replay_buffer: ReplayBuffer = Field(default_factory=ReplayBuffer)
 
 

@@ -59,7 +59,9 @@ class RolloutModel(InferenceModel):
 class AuxiliaryModel(InferenceModel):
     """A further model for the workflow and the judge; it is not tuned."""
 
-    name: str = effect("", "The name under which functions find it in auxiliary_models.", examples=["judge"])
+    name: str = effect(
+        "", "The name under which functions find it in auxiliary_models.", examples=["judge"]
+    )
     model_path: str | None = effect(
         None,
         "Like model.model_path; with base_url, the name that the server knows.",
@@ -116,7 +118,7 @@ class Explorer(Section):
         None, "Rollouts that run at once; empty: all of a step.", gt=0
     )
     max_timeout: float = effect(
-        3600, "Seconds a rollout may take, after which it has failed.", gt=0
+        3600.0, "Seconds a rollout may take, after which it has failed.", gt=0
     )
     max_retry_times: int = effect(2, "How often a failed rollout is tried again.", ge=0)
     max_repeat_times_per_runner: int | None = not_here(

@@ -53,7 +53,7 @@ class Synchronizer(Section):
     sync_offset: int = not_served(
         0, "Steps that the sampler runs ahead.", "rollouts come from the newest weights", ge=0
     )
-    sync_timeout: float = not_here(3600, "Seconds to wait for weights.", _ONE_PROCESS, gt=0)
+    sync_timeout: float = not_here(3600.0, "Seconds to wait for weights.", _ONE_PROCESS, gt=0)
 
 
 class Cluster(Section):

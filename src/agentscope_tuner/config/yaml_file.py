@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _escaped(value: Any) -> Any:
     """Values in which `${` stays what it is when the file is loaded."""
     match value:
         case str():
-            return value.replace("${", "\\${")
+            return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
         case dict():
             return {key: _escaped(item) for key, item in value.items()}
         case list() | tuple():
