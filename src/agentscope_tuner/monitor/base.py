@@ -38,8 +38,8 @@ class Monitor(Protocol):
         """Take the metrics of a step or of an evaluation after `step` updates; steps never fall."""
         ...
 
-    def samples(self, rollouts: Sequence[Rollout], step: int) -> None:
-        """Take a few rollouts of a step, for people to read."""
+    def samples(self, rollouts: Sequence[Rollout], step: int, name: str = "samples") -> None:
+        """Take a few rollouts, for people to read; `name` tells those of one step apart."""
         ...
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agentscope_tuner.monitor.live import LiveArea
-from agentscope_tuner.monitor.progress import Progress
+from agentscope_tuner.monitor.progress import Progress, headline
 from agentscope_tuner.monitor.summary import RunSummary, eval_rewards
 from agentscope_tuner.monitor.text import duration
 
@@ -53,7 +53,7 @@ class ConsoleMonitor:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Show the metrics of a training step, of evaluations, or of both."""
-        if "reward/mean" in metrics:
+        if not all(key.startswith("eval/") for key in metrics):
             self._progress = self._progress.after_step(step, metrics, time.monotonic())
             if self._live is None:
                 self._print(self._step_line(metrics))
@@ -85,10 +85,11 @@ class ConsoleMonitor:
 
     def _step_line(self, metrics: Mapping[str, float]) -> str:
         progress = self._progress
+        measure, value = headline(metrics)
         trend = "" if progress.trend is None else f" ({progress.trend:+.3f})"
         parts = [
             self._step(progress.step),
-            f"reward {metrics['reward/mean']:.3f}{trend}",
+            f"{measure} {value:.3f}{trend}",
             f"failed {int(metrics.get('rollout/failed', 0))}",
         ]
         if not math.isnan(progress.sampled_tokens_per_s):

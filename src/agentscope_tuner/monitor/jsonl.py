@@ -40,7 +40,7 @@ class MetricsFile:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def samples(self, rollouts: Sequence[Rollout], step: int) -> None:
+    def samples(self, rollouts: Sequence[Rollout], step: int, name: str = "samples") -> None:
         """Nothing: every conversation of the run is in `rollouts/` already."""
 
     def close(self) -> None:

@@ -75,14 +75,14 @@ def draw(progress: Progress, now: float) -> RenderableType:
             animation_time=now,
         )
         bars.add_row(progress.phase, bar, count, duration(now - progress.phase_started))
-    return Group(bars, _numbers(progress)) if progress.rewards else bars
+    return Group(bars, _numbers(progress)) if progress.history else bars
 
 
 def _numbers(progress: Progress) -> Text:
-    line = Text(f"reward {progress.rewards[-1]:.3f}", style="bold")
+    line = Text(f"{progress.measure} {progress.history[-1]:.3f}", style="bold")
     if progress.trend is not None:
         line.append(f" {'↑' if progress.trend >= 0 else '↓'} {progress.trend:+.3f}")
-    line.append(f"  {sparkline(progress.rewards[-_BAR_WIDTH:])}", style="cyan")
+    line.append(f"  {sparkline(progress.history[-_BAR_WIDTH:])}", style="cyan")
     line.append(f"  failed {progress.failed}", style="red" if progress.failed else "dim")
     if not math.isnan(progress.sampled_tokens_per_s):
         line.append(f"  {progress.sampled_tokens_per_s:,.0f} tok/s", style="dim")

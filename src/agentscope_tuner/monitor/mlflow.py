@@ -55,10 +55,10 @@ class MLflow:
             self._client.log_batch(self._run_id, metrics=points)
             self._tracked.told(step)
 
-    def samples(self, rollouts: Sequence[Rollout], step: int) -> None:
+    def samples(self, rollouts: Sequence[Rollout], step: int, name: str = "samples") -> None:
         if self._tracked.is_news(step):
             for index, rollout in enumerate(rollouts):
-                place = f"samples/step_{step}/{index}.md"
+                place = f"{name}/step_{step}/{index}.md"
                 self._client.log_text(self._run_id, as_markdown(rollout), place)
 
     def close(self) -> None:

@@ -15,14 +15,23 @@ _RECENT = 5
 """Steps whose mean is compared with the mean of as many before."""
 
 
+def headline(metrics: Mapping[str, float]) -> tuple[str, float]:
+    """The one number of a training step and its name; NaN if every rollout failed."""
+    if "reward/mean" not in metrics and "policy/loss" in metrics:
+        return "loss", metrics["policy/loss"]
+    return "reward", metrics.get("reward/mean", math.nan)
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run is. Times are `time.monotonic()` seconds."""
 
     total_steps: int
     step: int = 0
-    rewards: tuple[float, ...] = ()
-    """Mean reward of each training step so far; steps without any reward are left out."""
+    measure: str = "reward"
+    """What `history` is: the mean reward, or the loss where there is nothing but demonstrations."""
+    history: tuple[float, ...] = ()
+    """One value a training step so far; steps without one (every rollout failed) are left out."""
     failed: int = 0
     """Rollouts that failed for good, over all steps."""
     step_seconds: tuple[float, ...] = ()
@@ -41,13 +50,14 @@ class Progress:
 
     def after_step(self, step: int, metrics: Mapping[str, float], now: float) -> Progress:
         """The same run at the end of training step `step`."""
-        reward = metrics["reward/mean"]
+        measure, value = headline(metrics)
         own = metrics.get("time/step", math.nan)
         seconds = own if self.step_ended is None else now - self.step_ended
         return replace(
             self,
             step=step,
-            rewards=self.rewards if math.isnan(reward) else (*self.rewards, reward),
+            measure=measure,
+            history=self.history if math.isnan(value) else (*self.history, value),
             failed=self.failed + int(metrics.get("rollout/failed", 0)),
             step_seconds=self.step_seconds
             if math.isnan(seconds)
@@ -58,11 +68,11 @@ class Progress:
 
     @property
     def trend(self) -> float | None:
-        """Mean reward of the last steps less that of as many before; None before step 2."""
-        count = min(_RECENT, len(self.rewards) // 2)
+        """Mean of the last steps less that of as many before; None before there are two."""
+        count = min(_RECENT, len(self.history) // 2)
         if count == 0:
             return None
-        return fmean(self.rewards[-count:]) - fmean(self.rewards[-2 * count : -count])
+        return fmean(self.history[-count:]) - fmean(self.history[-2 * count : -count])
 
     def seconds_left(self, now: float) -> float | None:
         """Estimated from the last steps; None before the first has ended and after the last."""

@@ -46,10 +46,10 @@ class SwanLab:
             self._run.log(dict(metrics), step=step)
             self._tracked.told(step)
 
-    def samples(self, rollouts: Sequence[Rollout], step: int) -> None:
+    def samples(self, rollouts: Sequence[Rollout], step: int, name: str = "samples") -> None:
         if self._tracked.is_news(step):
             texts = [swanlab.Text(as_markdown(rollout)) for rollout in rollouts]
-            self._run.log({"samples": texts}, step=step)
+            self._run.log({name: texts}, step=step)
 
     def close(self) -> None:
         self._run.finish()

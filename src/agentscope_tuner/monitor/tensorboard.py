@@ -33,9 +33,9 @@ class TensorBoard:
             self._writer.add_scalar(key, value, step)
         self._writer.flush()
 
-    def samples(self, rollouts: Sequence[Rollout], step: int) -> None:
+    def samples(self, rollouts: Sequence[Rollout], step: int, name: str = "samples") -> None:
         for index, rollout in enumerate(rollouts):
-            self._writer.add_text(f"samples/{index}", as_markdown(rollout), step)
+            self._writer.add_text(f"{name}/{index}", as_markdown(rollout), step)
         self._writer.flush()
 
     def close(self) -> None:

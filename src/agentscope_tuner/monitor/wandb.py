@@ -35,7 +35,7 @@ class WeightsAndBiases:
             dir=self._tracked.directory.parent,  # W&B adds `wandb` itself
             mode=None if decided else "offline",
             config=dict(run.hyperparameters),
-            settings=wandb.Settings(console="off"),
+            settings=wandb.Settings(console="off", quiet=True),
         )
         self._tracked.begin(self._run.id)
 
@@ -44,11 +44,11 @@ class WeightsAndBiases:
             self._run.log(dict(metrics), step=step)
             self._tracked.told(step)
 
-    def samples(self, rollouts: Sequence[Rollout], step: int) -> None:
+    def samples(self, rollouts: Sequence[Rollout], step: int, name: str = "samples") -> None:
         if self._tracked.is_news(step):
             rows = [[rollout.id, rollout.reward, as_markdown(rollout)] for rollout in rollouts]
             table = wandb.Table(["rollout", "reward", "conversation"], rows)
-            self._run.log({"samples": table}, step=step)
+            self._run.log({name: table}, step=step)
 
     def close(self) -> None:
         self._run.finish()
