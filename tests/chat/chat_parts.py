@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import httpx
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from agentscope_tuner.chat.served import serve_model
+from agentscope_tuner.chat.served import ServedModel, serve_model
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.inference.base import Completion, SamplingParams
 
@@ -70,13 +71,16 @@ def saying(
     return ScriptedSampler(say, **options)
 
 
-def serve(
-    tokenizer: PreTrainedTokenizerBase, sampler: Any, **options: Any
-) -> ChatService:
+def serve(tokenizer: PreTrainedTokenizerBase, sampler: Any, **options: Any) -> ChatService:
     """A service of one policy; the model's type follows from its tokenizer."""
+    return ChatService(replace(_served(tokenizer, **options), sampler=sampler))
+
+
+@cache
+def _served(tokenizer: PreTrainedTokenizerBase, **options: Any) -> ServedModel:
     model_type = "qwen3" if "<think>" in tokenizer.get_vocab() else "llama"
     options = {"max_tokens": 256, "model_type": model_type, **options}
-    return ChatService(serve_model("policy", sampler, tokenizer, **options))
+    return serve_model("policy", saying(tokenizer, []), tokenizer, **options)
 
 
 class Client:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agentscope_tuner.chat.errors import RequestError
 
@@ -67,6 +67,16 @@ class Message(BaseModel):
             if kind != "text":
                 raise ValueError(f"a content part of type {kind!r} is not served, only 'text' is")
         return content
+
+    @model_validator(mode="after")
+    def _fields_fit_the_role(self) -> Message:
+        if self.role == "tool" and self.tool_call_id is None:
+            raise ValueError("a message of the role 'tool' needs a tool_call_id")
+        if self.role != "tool" and self.tool_call_id is not None:
+            raise ValueError("only a message of the role 'tool' has a tool_call_id")
+        if self.role != "assistant" and self.tool_calls:
+            raise ValueError("only a message of the role 'assistant' has tool_calls")
+        return self
 
 
 class Function(BaseModel):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -74,11 +75,12 @@ class TemplateRenderer:
         if not kwargs:
             return self
         template = self._tokenizer.get_chat_template()
+        ours = {"messages", *signature(self._tokenizer.apply_chat_template).parameters}
         for name, value in kwargs.items():
-            if not re.search(rf"\b{re.escape(name)}\b", template):
+            if name in ours or not re.search(rf"\b{re.escape(name)}\b", template):
                 raise RequestError(
-                    f"chat_template_kwargs.{name} has no effect: the model's chat template does "
-                    "not read it.",
+                    f"chat_template_kwargs.{name} is nothing that the model's chat template takes "
+                    "from a request.",
                     param=f"chat_template_kwargs.{name}",
                 )
             if not isinstance(value, str | bool | int | float | None):
