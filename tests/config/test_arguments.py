@@ -117,6 +117,10 @@ def test_preview_takes_more_than_there_are(dataset: Path) -> None:
     assert len(DatasetConfig(path=str(dataset), split=None).preview()) == 3
 
 
+def test_preview_takes_a_single_file(dataset: Path) -> None:
+    assert len(DatasetConfig(path=str(dataset / "train.jsonl")).preview()) == 3
+
+
 def test_preview_of_a_split_that_is_not_there_is_one_sentence(dataset: Path) -> None:
     with pytest.raises(InputError, match=r"\(split test\) cannot be read") as raised:
         DatasetConfig(path=str(dataset), split="test").preview()
@@ -124,5 +128,6 @@ def test_preview_of_a_split_that_is_not_there_is_one_sentence(dataset: Path) -> 
 
 
 def test_preview_of_a_missing_path_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read") as raised:
         DatasetConfig(path=str(tmp_path / "nowhere")).preview()
+    assert isinstance(raised.value, OSError)

@@ -6,14 +6,11 @@ What is left unset here leaves a YAML file's value in place (see `agentscope_tun
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agentscope_tuner.config.problems import argument_error
-from agentscope_tuner.errors import InputError
 
 
 class Arguments(BaseModel):
@@ -129,20 +126,11 @@ class DatasetConfig(Arguments):
     def preview(self, n: int = 5) -> list[dict[str, Any]]:
         """Print the first `n` samples as JSON and return them (fewer if there are fewer).
 
-        Raises InputError if the dataset, its configuration or its split cannot be read.
+        Raises InputError if the dataset, its configuration or its split cannot be read; one that
+        is not there is a FileNotFoundError too.
         """
-        from datasets import load_dataset
-        from datasets.exceptions import DatasetsError
+        from agentscope_tuner.config.preview import first_samples
 
-        try:
-            dataset = load_dataset(self.path, name=self.name, split=self.split, streaming=True)
-            if isinstance(dataset, Mapping):
-                (dataset,) = dataset.values()
-            samples = list(islice(dataset, n))
-        except (DatasetsError, OSError, ValueError) as error:
-            split = f" (split {self.split})" if self.split else ""
-            raise InputError(
-                f"the dataset {self.path!r}{split} cannot be read: {str(error).splitlines()[0]}"
-            ) from None
+        samples = first_samples(self.path, self.name, self.split, n)
         print(json.dumps(samples, indent=2, ensure_ascii=False, default=str))
         return samples
