@@ -111,16 +111,23 @@ def tune(
     # Heavy imports wait until the arguments are known to be good.
     from agentscope_tuner.engine import commands
 
-    command: Callable[..., Coroutine[Any, Any, TuneResult]] = getattr(commands, invocation.command)
-    return _run_to_completion(
+    if invocation.command == "run":
+        resume = resume or invocation.resume
+        return _run_to_completion(
+            commands.run(
+                config, workflow_func=workflow_func, judge_func=judge_func, resume=resume
+            )
+        )
+    command: Callable[..., Coroutine[Any, Any, None]] = getattr(commands, invocation.command)
+    _run_to_completion(
         command(
             config,
             workflow_func=workflow_func,
             judge_func=judge_func,
-            resume=resume or invocation.resume,
             **(invocation.options or {}),
         )
     )
+    raise SystemExit(0)  # what the script would do next needs a result, and there is none
 
 
 def _run_to_completion(work: Coroutine[Any, Any, T]) -> T:

@@ -15,11 +15,59 @@ from rich.panel import Panel
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
+from agentscope_tuner.config.schema import Config
+from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.engine.local import LocalRollouts
+from agentscope_tuner.engine.models import ModelFiles, default_device, sampling_dtype
+from agentscope_tuner.errors import RunError
+from agentscope_tuner.inference.loading import load_model
+from agentscope_tuner.inference.memory import count_parameters, free_memory, memory_needed
+from agentscope_tuner.tasks import Taskset
 from agentscope_tuner.trajectory import Call, Rollout, Trajectory
+from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 TRAINED = "black on green"
 FORCED = "black on yellow"
 PROMPT = "dim"
+OPEN, CLOSE = "⟦", "⟧"
+"""Around what was sampled, for output without colours."""
+
+
+async def check_workflow(
+    config: Config, taskset: Taskset, workflow_func: WorkflowType, judge_func: JudgeType | None
+) -> None:
+    """Run the first task once and show everything. Raises RunError if the rollout failed."""
+    console = Console()
+    device = default_device()
+    settings = config.trained_model()
+    files = ModelFiles.find(settings.model_path)
+    model = load_model(files.directory, sampling_dtype(settings, device))
+    weights = dict(model.named_parameters())
+    rollouts = LocalRollouts(config, files, weights, workflow_func, judge_func, device)
+    task = taskset.next_batch()[0]
+    try:
+        [group] = await rollouts.rollout(
+            [task],
+            group_size=1,
+            label="check",
+            seed=config.seed,
+            sampling=Sampling(),
+            on_done=lambda rollout: None,
+        )
+    finally:
+        await rollouts.close()
+    [rollout] = group.rollouts
+    console.print(f"[bold]task[/] {escape(json.dumps(task, ensure_ascii=False))}", highlight=False)
+    show_rollout(rollout, files.tokenizer, console)
+    parameters = count_parameters(files.config)
+    console.print(
+        f"memory: tuning {parameters / 1e6:.0f}M parameters takes about "
+        f"{memory_needed(parameters, training=True) / 1e9:.1f} GB; "
+        f"{free_memory(device) / 1e9:.1f} GB are free on {device}",
+        highlight=False,
+    )
+    if rollout.error is not None:
+        raise RunError(f"The rollout failed ({rollout.error.kind}): {rollout.error.message}")
 
 
 def show_rollout(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, console: Console) -> None:
@@ -30,9 +78,9 @@ def show_rollout(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, console: 
         "tokens as the learner sees them: ",
         ("given", PROMPT),
         ", ",
-        ("trained on", TRAINED),
+        (f"{OPEN}sampled and trained on{CLOSE}", TRAINED),
         ", ",
-        ("forced by a grammar, not trained on", FORCED),
+        ("forced by a grammar, so not trained on", FORCED),
     )
     console.print(legend)
     for number, leaf in enumerate(rollout.trajectory.leaves(), start=1):
@@ -77,8 +125,10 @@ def _tokens(trajectory: Trajectory, leaf: int, tokenizer: PreTrainedTokenizerBas
         if segment.sampled is None:
             text.append(tokenizer.decode(segment.token_ids), style=PROMPT)
             continue
+        text.append(OPEN)
         for token, forced in zip(segment.token_ids, segment.sampled.forced, strict=True):
             text.append(tokenizer.decode([token]), style=FORCED if forced else TRAINED)
+        text.append(CLOSE)
     return text
 
 
@@ -89,10 +139,7 @@ def _outcome(rollout: Rollout) -> str:
         f"tokens trained on {trajectory.sampled_tokens}, time {rollout.seconds:.2f} s"
     ]
     if rollout.error is not None:
-        lines.append(
-            f"[bold red]failed[/] ({rollout.error.kind}): {escape(rollout.error.message)}\n"
-            + escape(rollout.error.traceback)
-        )
+        lines.append(escape(rollout.error.traceback))
     else:
         lines.append(f"response: {escape(rollout.response)}")
         lines.append(f"[bold]reward {rollout.reward:g}[/]")

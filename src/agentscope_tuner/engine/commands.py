@@ -13,6 +13,7 @@ from agentscope_tuner.config import yaml_file
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.schema import Config, notices
 from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.engine.check import check_workflow
 from agentscope_tuner.engine.local import LocalEngine
 from agentscope_tuner.engine.loop import Evaluation, LoopSettings, TrainingLoop
 from agentscope_tuner.engine.record import LOOP_STATE, RunRecord
@@ -92,6 +93,19 @@ async def run(
         checkpoint=record.checkpoint,
         finished=status == "finished",
     )
+
+
+async def check(
+    config: Config,
+    *,
+    workflow_func: WorkflowType | None,
+    judge_func: JudgeType | None,
+) -> None:
+    """Show one rollout; see `astuner check`."""
+    if workflow_func is None:
+        raise InputError("There is no workflow_func to check: give tune() one.")
+    make_algorithm(config)
+    await check_workflow(config, training_taskset(config), workflow_func, judge_func)
 
 
 def make_algorithm(config: Config) -> Algorithm:

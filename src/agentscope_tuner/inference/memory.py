@@ -11,7 +11,7 @@ from agentscope_tuner.errors import InputError
 SAMPLING_BYTES = 2
 """A parameter to sample from, in bf16."""
 TRAINING_BYTES = 4 + 4 + 8 + 2
-"""A parameter to train: fp32 weight, gradient, Adam's two moments, and a bf16 copy to compute with."""
+"""A parameter to train: fp32 weight, gradient and Adam's two moments, and a bf16 copy."""
 WORKING_BYTES = 1e9
 """Activations, logits and the key-value cache of a small run."""
 
@@ -23,15 +23,20 @@ def check_memory(config: PreTrainedConfig, *, training: bool, device: torch.devi
     """
     device = torch.device(device)
     parameters = count_parameters(config)
-    needed = parameters * (SAMPLING_BYTES + TRAINING_BYTES * training) + WORKING_BYTES
+    needed = memory_needed(parameters, training=training)
     free = free_memory(device)
     if needed > free:
         verb = "Training" if training else "Sampling from"
         raise InputError(
-            f"{verb} this {config.model_type} model of {parameters / 1e9:.2f}B parameters needs about "
-            f"{needed / 1e9:.1f} GB of memory, but {device} has {free / 1e9:.1f} GB free; "
+            f"{verb} this {config.model_type} model of {parameters / 1e9:.2f}B parameters needs "
+            f"about {needed / 1e9:.1f} GB of memory, but {device} has {free / 1e9:.1f} GB free; "
             "take a smaller model or a bigger machine."
         )
+
+
+def memory_needed(parameters: int, *, training: bool) -> float:
+    """Bytes that it takes to sample from, or to train, a model of this many parameters."""
+    return parameters * (SAMPLING_BYTES + TRAINING_BYTES * training) + WORKING_BYTES
 
 
 def count_parameters(config: PreTrainedConfig) -> int:
