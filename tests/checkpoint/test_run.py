@@ -30,6 +30,15 @@ def test_a_run_has_one_writer_and_the_second_is_told_which(tmp_path: Path) -> No
     assert not is_held(tmp_path)
 
 
+def test_a_run_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(InputError, match=r"run cannot be written: Not a directory"),
+        RunLock(tmp_path / "file" / "run"),
+    ):
+        pass
+
+
 def test_looking_at_a_directory_without_a_run_leaves_it_alone(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     assert RunState.load(tmp_path) is None

@@ -166,6 +166,18 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(tmp_path: Path) -> No
     assert names(tmp_path) == ["global_step_1"]
 
 
+def test_a_disk_that_fills_up_between_checkpoints_is_said_too(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save(7, write_model())
+    with (
+        pytest.raises(RunError, match=r"disk is full: writing .* global_step_7, is intact"),
+        store.naming_a_full_disk(),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="denied"), store.naming_a_full_disk():
+        raise OSError(errno.EACCES, "denied")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"

@@ -58,9 +58,13 @@ def test_a_resumed_run_forgets_the_steps_that_are_run_again(run: RunInfo) -> Non
     assert read_metrics(path)[-1]["reward/mean"] == 0.9
 
 
-def test_a_run_that_begins_anew_begins_an_empty_file(run: RunInfo) -> None:
+@pytest.mark.parametrize("resumed_step", [None, 0])
+def test_without_a_checkpoint_nothing_that_was_logged_holds(
+    run: RunInfo, resumed_step: int | None
+) -> None:
     write(run, STEPS)
-    assert read_metrics(write(run, [])) == []
+    path = write(replace(run, resumed_step=resumed_step), STEPS[:1])
+    assert read_metrics(path) == [{"step": 0, "eval/test/reward/mean": 0.2}]
 
 
 @pytest.mark.parametrize("cut", range(1, 30))

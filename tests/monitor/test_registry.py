@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,16 @@ def test_a_missing_package_is_refused_with_the_install_line(
     )
     with pytest.raises(InputError, match=rf'pip install "agentscope-tuner\[{name}\]"'):
         create_monitors([name])
+
+
+def test_a_directory_left_by_a_tracker_is_not_taken_for_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "swanlab").mkdir()
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "swanlab", raising=False)
+    with pytest.raises(InputError, match="not installed"):
+        create_monitors(["swanlab"])
 
 
 def test_choosing_monitors_imports_none_that_was_not_asked_for() -> None:

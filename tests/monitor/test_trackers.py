@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agentscope_tuner.monitor.base import Monitor, RunInfo
+from agentscope_tuner.monitor.forgiving import Forgiving
 from agentscope_tuner.monitor.registry import create_monitors
 from agentscope_tuner.monitor.tracked import TrackedRun
 from agentscope_tuner.trajectory import Rollout
@@ -38,6 +40,43 @@ def test_a_step_that_was_told_before_the_crash_is_not_told_again(run: RunInfo) -
     assert not resumed.is_news(4)
     assert resumed.is_news(5)
     assert TrackedRun(run, "wandb").id is None, "a run from the beginning is new to the tracker"
+
+
+class Down:
+    """A tracker whose server goes away after the start."""
+
+    def start(self, run: RunInfo) -> None:
+        pass
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        raise ConnectionError("gone")
+
+    def samples(self, rollouts: Sequence[Rollout], step: int, name: str = "samples") -> None:
+        raise ConnectionError("gone")
+
+    def close(self) -> None:
+        raise ConnectionError("gone")
+
+
+def test_a_tracker_that_goes_down_is_warned_about_and_the_run_goes_on(
+    run: RunInfo, rollouts: list[Rollout], caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = Forgiving(Down())
+    monitor.start(run)
+    monitor.log({"reward/mean": 1.0}, 3)
+    monitor.samples(rollouts, 3)
+    monitor.close()
+    assert "Down did not take the metrics of step 3: ConnectionError('gone')" in caplog.text
+    assert len(caplog.records) == 3
+
+
+def test_a_tracker_that_cannot_start_stops_the_run_before_it_began(run: RunInfo) -> None:
+    class Unreachable(Down):
+        def start(self, run: RunInfo) -> None:
+            raise ConnectionError("no such server")
+
+    with pytest.raises(ConnectionError):
+        Forgiving(Unreachable()).start(run)
 
 
 def wandb_rows(path: Path) -> list[dict[str, float]]:
@@ -105,7 +144,10 @@ def test_swanlab_offline(
     pytest.importorskip("swanlab", reason="the extra `swanlab` is not installed")
     monkeypatch.setenv("SWANLAB_MODE", "offline")
     tell("swanlab", run, rollouts, range(1, 4), 0.1)
+    tell("swanlab", replace(run, resumed_step=1), rollouts, range(2, 6), 0.2)
     directory = run.directory / "monitor" / "swanlab"
-    (log,) = directory.glob("run-*/run-*.swanlab")
-    assert log.read_bytes().count(b"reward/mean") >= 3
+    logs = list(directory.glob("run-*/run-*.swanlab"))
+    assert len(logs) == 2
+    assert len({log.name for log in logs}) == 1, "both processes write to one run"
+    assert all(b"reward/mean" in log.read_bytes() for log in logs)
     assert list(directory.glob("run-*/media/text/**/*.txt"))

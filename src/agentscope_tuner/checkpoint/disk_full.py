@@ -23,21 +23,29 @@ def is_disk_full(error: BaseException) -> bool:
     )
 
 
-def disk_full_error(target: Path, partial: Path, earlier: list[Path]) -> RunError:
-    """The error that says what was to be written where, what it takes, and what is left.
+def disk_full_error(target: Path, partial: Path | None, earlier: list[Path]) -> RunError:
+    """The error that says what could not be written, what is left, and what is intact.
 
     Args:
-        target: the checkpoint that could not be written.
-        partial: what was written of it, not yet removed.
+        target: what was being written, or the directory it was to go to.
+        partial: what was written of a checkpoint so far, not yet removed; None: it was none.
         earlier: the checkpoints that are there, oldest first.
     """
-    written = _size(partial)
-    needed = max([written, *(_size(path) for path in earlier[-1:])])
-    free = shutil.disk_usage(target.parent).free + written
-    kept = f"the last good one, {earlier[-1].name}, is intact" if earlier else "there is none yet"
+    free = shutil.disk_usage(target.parent).free
+    takes = ""
+    if partial is not None:
+        written = _size(partial)
+        free += written
+        needed = max([written, *(_size(path) for path in earlier[-1:])])
+        takes = f" takes at least {needed / 1e6:,.0f} MB and"
+    kept = (
+        f"the last good checkpoint, {earlier[-1].name}, is intact"
+        if earlier
+        else "there is no checkpoint yet"
+    )
     return RunError(
-        f"The disk is full: checkpoint {target} takes at least {needed / 1e6:,.0f} MB and "
-        f"{free / 1e6:,.0f} MB are free; {kept}. Free some space and resume the run."
+        f"The disk is full: writing {target}{takes} found {free / 1e6:,.0f} MB free; {kept}. "
+        "Free some space and resume the run."
     )
 
 

@@ -19,7 +19,8 @@ class RunLock:
     """Holds a run directory for this process while the `with` block runs.
 
     Raises:
-        InputError: another process is writing the run; the message names it.
+        InputError: another process is writing the run (the message names it), or the directory
+            cannot be written.
     """
 
     def __init__(self, run_directory: Path) -> None:
@@ -27,8 +28,13 @@ class RunLock:
         self._file: IO[str] | None = None
 
     def __enter__(self) -> RunLock:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        file = _lock_path(self._directory).open("a+")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            file = _lock_path(self._directory).open("a+")
+        except OSError as error:
+            raise InputError(
+                f"The run directory {self._directory} cannot be written: {error.strerror}."
+            ) from error
         deadline = time.monotonic() + _PATIENCE_S
         while not _try_lock(file, fcntl.LOCK_EX):
             if time.monotonic() > deadline:

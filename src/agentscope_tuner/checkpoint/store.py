@@ -12,13 +12,14 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.disk_full import disk_full_error, is_disk_full
 from agentscope_tuner.checkpoint.durable import sync_directory, sync_tree
 from agentscope_tuner.checkpoint.manifest import Manifest, find_problems
-from agentscope_tuner.errors import InputError
+from agentscope_tuner.errors import InputError, TunerError
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,19 @@ class CheckpointStore:
     def verify(self, path: Path) -> list[str]:
         """What is wrong with a checkpoint, a phrase a problem; empty if it is whole."""
         return find_problems(path)
+
+    @contextmanager
+    def naming_a_full_disk(self) -> Iterator[None]:
+        """Raise RunError, which says what is intact, if the disk gets full while the block runs."""
+        try:
+            yield
+        except TunerError:
+            raise
+        except Exception as error:
+            if is_disk_full(error):
+                checkpoints = list(self.steps().values())
+                raise disk_full_error(self._directory, None, checkpoints) from error
+            raise
 
     def _put_in_place(self, temporary: Path, place: Path) -> None:
         old = None

@@ -23,8 +23,9 @@ class RunInfo:
     hyperparameters: Mapping[str, HyperParameter] = field(default_factory=dict)
     """Flat: nested configuration keys joined by dots, such as `optimizer.lr`."""
     resumed_step: int | None = None
-    """The step of the checkpoint that the run goes on from; None if it starts from the beginning.
-    What was logged for later steps is void: those steps are run again."""
+    """None: a new run. Otherwise the step of the checkpoint that it goes on from, or 0 if it was
+    killed before its first one. What was logged for later steps is void, and at 0 everything is:
+    those steps are run again."""
 
 
 class Monitor(Protocol):

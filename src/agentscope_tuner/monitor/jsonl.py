@@ -79,7 +79,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _valid_bytes(path: Path, resumed_step: int | None) -> int:
     """How much of the file belongs to the steps up to `resumed_step`."""
     valid = 0
-    if resumed_step is not None:
+    if resumed_step:
         for end, record in _records(path):
             if record["step"] > resumed_step:
                 break

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.base import Monitor
+from agentscope_tuner.monitor.forgiving import Forgiving
 from agentscope_tuner.monitor.jsonl import MetricsFile
 
 
@@ -21,10 +22,12 @@ class _Entry:
     package: str
     """The import that has to succeed."""
     install: str
+    forgiving: bool = True
+    """Whether the run goes on if it fails on the way: it may be on the other side of a network."""
 
 
 _MONITORS = {
-    "tensorboard": _Entry("tensorboard", "TensorBoard", "tensorboard", "tensorboard"),
+    "tensorboard": _Entry("tensorboard", "TensorBoard", "tensorboard", "tensorboard", False),
     "wandb": _Entry("wandb", "WeightsAndBiases", "wandb", '"agentscope-tuner[wandb]"'),
     "mlflow": _Entry("mlflow", "MLflow", "mlflow", '"agentscope-tuner[mlflow]"'),
     "swanlab": _Entry("swanlab", "SwanLab", "swanlab", '"agentscope-tuner[swanlab]"'),
@@ -56,11 +59,13 @@ def create_monitors(types: Sequence[str]) -> list[Monitor]:
 
 def _create(name: str) -> Monitor:
     entry = _MONITORS[name]
-    if importlib.util.find_spec(entry.package) is None:
+    spec = importlib.util.find_spec(entry.package)
+    # A directory that W&B left in the working directory looks like a package without a file.
+    if spec is None or spec.origin is None:
         raise InputError(
             f"monitor_type {name!r} needs a package that is not installed: "
             f"pip install {entry.install}"
         )
     module = importlib.import_module(f"agentscope_tuner.monitor.{entry.module}")
     monitor: Monitor = getattr(module, entry.class_name)()
-    return monitor
+    return Forgiving(monitor) if entry.forgiving else monitor

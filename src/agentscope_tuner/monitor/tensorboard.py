@@ -18,11 +18,11 @@ class TensorBoard:
 
     def start(self, run: RunInfo) -> None:
         """Open a new event file that hides the steps which will be run again."""
-        first_step = 0 if run.resumed_step is None else run.resumed_step + 1
+        first_step = run.resumed_step + 1 if run.resumed_step else 0
         self._writer = SummaryWriter(
             str(run.directory / "monitor" / "tensorboard"), purge_step=first_step
         )
-        if run.resumed_step is None:
+        if first_step == 0:
             rows = [f"| {key} | {value} |" for key, value in run.hyperparameters.items()]
             table = "\n".join(["| hyper-parameter | value |", "| --- | --- |", *rows])
             self._writer.add_text("hyperparameters", table, 0)
