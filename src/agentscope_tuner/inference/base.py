@@ -69,8 +69,15 @@ class Completion:
 class Sampler(Protocol):
     """One model that can be sampled from; safe to call from one event loop, concurrently."""
 
-    version: int
-    max_model_len: int
+    @property
+    def version(self) -> int:
+        """Version of the weights that it samples from now."""
+        ...
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens of a prompt and its completion together."""
+        ...
 
     async def sample(
         self,

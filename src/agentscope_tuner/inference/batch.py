@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,11 @@ class Span:
     """Indices of the sequence's cache pages; they have room for the new tokens."""
     wants_logits: bool
     """Whether the logits behind the last of the tokens are needed."""
+
+    @property
+    def end(self) -> int:
+        """The position behind the last token."""
+        return self.start + len(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,12 @@ class Batch:
             pages_SP=tensor(pages_SP),
             logit_rows=tensor(logit_rows),
         )
+
+    def longer_spans(self) -> Iterator[tuple[int, slice]]:
+        """Index and rows of each span of more than one token."""
+        start = self.singles
+        for index in range(self.singles, len(self.spans)):
+            yield index, slice(start, start := start + len(self.spans[index].tokens))
 
     @property
     def write_places(self) -> tuple[Tensor, Tensor]:

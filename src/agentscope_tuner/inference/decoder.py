@@ -17,9 +17,10 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from agentscope_tuner.inference.architecture import Architecture, rotary_tables
-from agentscope_tuner.inference.attention import KVCache, attend
 from agentscope_tuner.inference.batch import Batch
+from agentscope_tuner.inference.cache import KVCache
 from agentscope_tuner.inference.linear import Linear, pack_linear
+from agentscope_tuner.inference.native import choose_ops
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,11 @@ class Decoder:
         self.architecture = Architecture.from_config(config)
         self.dtype = dtype
         self.device = device
-        self._rotary = {
-            window: (cos_TD.to(device), sin_TD.to(device))
-            for window, (cos_TD, sin_TD) in rotary_tables(config, max_length).items()
+        rotary = {
+            window: (cos_LD.to(device), sin_LD.to(device))
+            for window, (cos_LD, sin_LD) in rotary_tables(config, max_length).items()
         }
+        self.ops = choose_ops(self.architecture, rotary, dtype, device)
 
     @torch.inference_mode()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -112,52 +114,20 @@ class Decoder:
     @torch.inference_mode()
     def forward(self, batch: Batch, cache: KVCache) -> Tensor:
         """Compute a batch, write its keys and values, return `[logit rows, vocabulary]`."""
-        arch = self.architecture
+        ops = self.ops
         x_TE = F.embedding(batch.tokens_T, self._embedding_VE)
-        if arch.gemma:
-            x_TE = x_TE * torch.tensor(arch.hidden_size**0.5, dtype=self.dtype)
-        for index, layer in enumerate(self._layers):
-            h_TE = self._norm(x_TE, layer.attention_norm)
-            h_TE = layer.out(self._attention(layer, index, h_TE, batch, cache))
+        if ops.architecture.gemma:
+            x_TE *= torch.tensor(ops.architecture.hidden_size**0.5, dtype=self.dtype)
+        h_TE = ops.norm(x_TE, self._layers[0].attention_norm)
+        next_norms = [layer.attention_norm for layer in self._layers[1:]] + [self._final_norm]
+        for index, (layer, next_norm) in enumerate(zip(self._layers, next_norms, strict=True)):
+            qkv_TF = layer.qkv(h_TE)
+            h_TE = layer.out(ops.attention(qkv_TF, layer.q_norm, layer.k_norm, index, batch, cache))
             if layer.attention_post_norm is not None:
-                h_TE = self._norm(h_TE, layer.attention_post_norm)
-            x_TE = x_TE + h_TE
-            gate_TI, up_TI = layer.gate_up(self._norm(x_TE, layer.mlp_norm)).chunk(2, dim=-1)
-            h_TE = layer.down(self._activation(gate_TI) * up_TI)
+                h_TE = ops.norm(h_TE, layer.attention_post_norm)
+            h_TE = ops.add_norm(x_TE, h_TE, layer.mlp_norm)
+            h_TE = layer.down(ops.gate(layer.gate_up(h_TE)))
             if layer.mlp_post_norm is not None:
-                h_TE = self._norm(h_TE, layer.mlp_post_norm)
-            x_TE = x_TE + h_TE
-        return self._head(self._norm(x_TE[batch.logit_rows], self._final_norm))
-
-    def _attention(
-        self, layer: Layer, index: int, h_TE: Tensor, batch: Batch, cache: KVCache
-    ) -> Tensor:
-        arch = self.architecture
-        window = arch.windows[index]
-        qkv_THD = layer.qkv(h_TE).unflatten(-1, (-1, arch.head_dim))
-        q_THD, k_TKD, v_TKD = qkv_THD.split([arch.heads, arch.kv_heads, arch.kv_heads], dim=1)
-        if layer.q_norm is not None and layer.k_norm is not None:
-            q_THD, k_TKD = self._norm(q_THD, layer.q_norm), self._norm(k_TKD, layer.k_norm)
-        cos_LD, sin_LD = self._rotary[window]
-        cos_T1D = cos_LD[batch.positions_T][:, None]
-        sin_T1D = sin_LD[batch.positions_T][:, None]
-        q_THD, k_TKD = rotate(q_THD, cos_T1D, sin_T1D), rotate(k_TKD, cos_T1D, sin_T1D)
-        cache.write(index, batch, k_TKD, v_TKD)
-        return attend(q_THD, cache, index, batch, window, arch.score_scale).flatten(1)
-
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, weight.shape, weight, self.architecture.norm_eps)
-
-    def _activation(self, gate_TI: Tensor) -> Tensor:
-        if self.architecture.activation == "silu":
-            return F.silu(gate_TI)
-        return F.gelu(gate_TI, approximate="tanh")
-
-
-def rotate(x_THD: Tensor, cos_T1D: Tensor, sin_T1D: Tensor) -> Tensor:
-    """Rotary position embedding (Su et al. 2021), halves of a head being its two coordinates."""
-    a_THD, b_THD = x_THD.float().chunk(2, dim=-1)
-    turned_THD = torch.cat(
-        [a_THD * cos_T1D - b_THD * sin_T1D, b_THD * cos_T1D + a_THD * sin_T1D], dim=-1
-    )
-    return turned_THD.to(x_THD.dtype)
+                h_TE = ops.norm(h_TE, layer.mlp_post_norm)
+            h_TE = ops.add_norm(x_TE, h_TE, next_norm)
+        return self._head(h_TE[batch.logit_rows])

@@ -8,7 +8,7 @@ random number for every token of the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentscope_tuner.inference.base import Support
+from agentscope_tuner.inference.ops import search
 
 NUCLEUS_SIZES = (256, 4096)
 """How many of the most likely tokens are sorted before the whole vocabulary is."""
@@ -60,8 +61,12 @@ class Draw:
     top_logprobs: list[tuple[int, float]] = field(default_factory=list)
 
 
-def draw(logits_BV: Tensor, distributions: Sequence[Distribution]) -> list[Draw]:
-    """Draw one token from each row of logits."""
+def draw(
+    logits_BV: Tensor,
+    distributions: Sequence[Distribution],
+    draw_plain: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+) -> list[Draw]:
+    """Draw one token from each row of logits; `draw_plain` is `TorchOps.draw` or its like."""
     plain = [row for row, distribution in enumerate(distributions) if distribution.plain]
     other = [row for row, distribution in enumerate(distributions) if not distribution.plain]
     draws: dict[int, Draw] = {}
@@ -77,18 +82,6 @@ def draw(logits_BV: Tensor, distributions: Sequence[Distribution]) -> list[Draw]
     for row in other:
         draws[row] = _draw_one(logits_BV[row].float(), distributions[row])
     return [draws[row] for row in range(len(distributions))]
-
-
-def draw_plain(
-    logits_BV: Tensor, temperatures_B: Tensor, uniforms_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Draw from the whole vocabulary: token ids and log-probabilities, both `[B]`.
-
-    `temperatures_B` (fp32) are positive, `uniforms_B` (fp64) in [0, 1).
-    """
-    logps_BV = (logits_BV.float() / temperatures_B.to(logits_BV.device)[:, None]).log_softmax(-1)
-    tokens_B = _search(logps_BV.exp(), uniforms_B.to(logits_BV.device))
-    return tokens_B, logps_BV.gather(1, tokens_B[:, None])[:, 0]
 
 
 def _draw_one(logits_V: Tensor, distribution: Distribution) -> Draw:
@@ -109,7 +102,7 @@ def _draw_one(logits_V: Tensor, distribution: Distribution) -> Draw:
     else:
         ids, p = None, logps_V.exp()
     uniform = torch.tensor([distribution.uniform], dtype=torch.float64, device=p.device)
-    at = int(_search(p[None], uniform))
+    at = int(search(p[None], uniform))
     logprob = float((p[at] / p.sum()).log())
     return Draw(at if ids is None else int(ids[at]), logprob, forced, support, top)
 
@@ -124,13 +117,6 @@ def _nucleus(p_V: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
             break
     keep = (p_K > 0) & (torch.arange(len(p_K), device=p_K.device) < count)
     return ids_K[keep], p_K[keep]
-
-
-def _search(p_BV: Tensor, uniforms_B: Tensor) -> Tensor:
-    """Where the cumulative sum of each row first exceeds its share of the row's total."""
-    cumulative_BV = p_BV.cumsum(-1, dtype=torch.float64)
-    wanted_B1 = uniforms_B[:, None] * cumulative_BV[:, -1:]
-    return torch.searchsorted(cumulative_BV, wanted_B1, right=True)[:, 0]
 
 
 def _top_logprobs(logps_V: Tensor, count: int) -> list[tuple[int, float]]:

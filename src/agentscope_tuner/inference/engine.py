@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.inference.attention import KVCache
 from agentscope_tuner.inference.batch import Batch, Span
+from agentscope_tuner.inference.cache import KVCache
 from agentscope_tuner.inference.decoder import Decoder
 from agentscope_tuner.inference.drawing import draw
 from agentscope_tuner.inference.grammar import GrammarError
@@ -88,7 +88,9 @@ class Engine:
             self.prefill_tokens += max(0, min(request.computed, request.prompt_length) - span.start)
             if span.wants_logits:
                 drawing.append(request)
-        draws = draw(logits_BV, [request.distribution() for request in drawing])
+        draws = draw(
+            logits_BV, [request.distribution() for request in drawing], self.decoder.ops.draw
+        )
         self.sampled_tokens += len(draws)
         for request, drawn in zip(drawing, draws, strict=True):
             try:

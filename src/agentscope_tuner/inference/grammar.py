@@ -6,7 +6,7 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 class GrammarError(ValueError):
@@ -52,6 +52,8 @@ class GrammarCompiler:
         Raises GrammarError if llguidance refuses the grammar. The first call for a set of stop
         tokens takes about a second.
         """
+        if not isinstance(self._tokenizer, PreTrainedTokenizerFast):
+            raise GrammarError("constrained decoding needs a fast tokenizer (tokenizer.json)")
         ends = stop_token_ids or (self._tokenizer.eos_token_id,)
         if ends not in self._by_end:
             self._by_end[ends] = from_tokenizer(

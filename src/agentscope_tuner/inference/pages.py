@@ -66,7 +66,9 @@ class PagePool:
         The last token is left over because it must be computed in any case, for its logits.
         """
         tokens = tokens[:-1]
-        page, pages, best, best_tokens = self._root, [], None, 0
+        page, pages = self._root, list[Page]()
+        best: Page | None = None
+        best_tokens = 0
         while (start := len(pages) * PAGE_TOKENS) < len(tokens):
             wanted = tokens[start : start + PAGE_TOKENS]
             best, best_tokens = None, 0

@@ -62,13 +62,13 @@ class Scheduler:
                 work[request] = count
                 budget -= count if request.pending > 1 else 0
         while admit and budget > 0 and len(self.running) < self._max_running:
-            request = self._admit_next()
-            if request is None:
+            admitted = self._admit_next()
+            if admitted is None:
                 break
-            count = min(request.pending, budget)
-            if not self._reserve(request, count):
+            count = min(admitted.pending, budget)
+            if not self._reserve(admitted, count):
                 break
-            work[request] = count
+            work[admitted] = count
             budget -= count
         plan = [(r, self._span(r, count)) for r, count in work.items() if r in self.running]
         return sorted(plan, key=lambda item: len(item[1].tokens) > 1)

@@ -216,7 +216,12 @@ class TorchSampler:
         while not self._inbox.empty():
             self._take(self._inbox.get())
         scheduler = self._engine.scheduler
-        for item in [*scheduler.running, *scheduler.waiting, *self._loads]:
+        unfinished: list[Request | _Load] = [
+            *scheduler.running,
+            *scheduler.waiting,
+            *self._loads,
+        ]
+        for item in unfinished:
             post(item.loop, settle, item.future, _ended_error(*ended))
         self._engine.release()
 

@@ -1,0 +1,250 @@
+/* The small steps between matrix products, fused for CPUs. `native.py` compiles this file once for
+ * bf16 and once for fp32 (ELEMENT_F32) and states each function's shapes; `ops.py` has the same
+ * steps in plain torch, which the tests compare these with.
+ *
+ * Everything is computed in fp32 and rounded once, when it is stored. Vectors are GCC's and Clang's
+ * portable ones: 16 floats are one register with AVX-512 and several elsewhere.
+ *
+ * Names: T tokens, H query heads, K key-value heads, D head size, N tokens a page, V vocabulary.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define N 16
+#define MAX_HEAD 256
+#define MAX_GROUP 16
+
+typedef float floats __attribute__((vector_size(4 * N)));
+
+#ifdef ELEMENT_F32
+typedef float element;
+static inline float load(element x) { return x; }
+static inline element store(float x) { return x; }
+static inline floats load_floats(const element *x) {
+    floats y;
+    memcpy(&y, x, sizeof y);
+    return y;
+}
+#else
+typedef uint16_t element; /* the upper half of an fp32 number */
+typedef uint16_t shorts __attribute__((vector_size(2 * N)));
+typedef uint32_t words __attribute__((vector_size(4 * N)));
+static inline float load(element x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float y;
+    memcpy(&y, &bits, 4);
+    return y;
+}
+static inline element store(float x) { /* round to nearest, ties to even */
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+static inline floats load_floats(const element *x) {
+    shorts half;
+    memcpy(&half, x, sizeof half);
+    return (floats)(__builtin_convertvector(half, words) << 16);
+}
+#endif
+
+/* e^x for x <= 0, relative error 2e-7: 2^n times a polynomial in the fraction. */
+static inline float exp_negative(float x) {
+    float t = x * 1.44269504f;
+    t = t < -126.0f ? -126.0f : t;
+    int32_t n = (int32_t)(t - 0.5f);
+    float f = t - (float)n;
+    float p = 1.54035304e-4f;
+    p = p * f + 1.33335581e-3f;
+    p = p * f + 9.61812911e-3f;
+    p = p * f + 5.55041087e-2f;
+    p = p * f + 2.40226507e-1f;
+    p = p * f + 6.93147181e-1f;
+    p = p * f + 1.0f;
+    int32_t bits;
+    memcpy(&bits, &p, 4);
+    bits += n * (1 << 23);
+    memcpy(&p, &bits, 4);
+    return p;
+}
+
+static inline void norm(const element *x, const element *weight, element *out, int64_t size,
+                        float eps) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < size; i++) sum += load(x[i]) * load(x[i]);
+    float scale = 1.0f / sqrtf(sum / size + eps);
+#pragma omp simd
+    for (int64_t i = 0; i < size; i++) out[i] = store(load(x[i]) * scale * load(weight[i]));
+}
+
+/* x += y (unless y is NULL); out = x / rms(x) * weight. */
+void add_norm(element *x, const element *y, const element *weight, element *out, int64_t rows,
+              int64_t size, float eps) {
+#pragma omp parallel for
+    for (int64_t t = 0; t < rows; t++) {
+        element *x_t = x + t * size;
+        if (y) {
+            const element *y_t = y + t * size;
+#pragma omp simd
+            for (int64_t i = 0; i < size; i++) x_t[i] = store(load(x_t[i]) + load(y_t[i]));
+        }
+        norm(x_t, weight, out + t * size, size, eps);
+    }
+}
+
+/* out = silu(gate) * up, or gelu_tanh(gate) * up; gate and up are the halves of a row. */
+void gate(const element *gate_up, element *out, int64_t rows, int64_t size, int gelu) {
+#pragma omp parallel for
+    for (int64_t t = 0; t < rows; t++) {
+        const element *gate_t = gate_up + 2 * t * size, *up_t = gate_t + size;
+#pragma omp simd
+        for (int64_t i = 0; i < size; i++) {
+            float g = load(gate_t[i]);
+            float z = gelu ? 1.59576912f * (g + 0.044715f * g * g * g) : g;
+            float e = exp_negative(z < 0 ? z : -z);
+            float sigmoid = (z < 0 ? e : 1.0f) / (1.0f + e);
+            out[t * size + i] = store(g * sigmoid * load(up_t[i]));
+        }
+    }
+}
+
+static void rotate(element *x, const element *weight, float eps, const float *cos,
+                   const float *sin, int64_t D) {
+    float y[MAX_HEAD];
+    float scale = 1.0f;
+    if (weight) {
+        float sum = 0;
+        for (int64_t d = 0; d < D; d++) sum += load(x[d]) * load(x[d]);
+        scale = 1.0f / sqrtf(sum / D + eps);
+    }
+    for (int64_t d = 0; d < D; d++)
+        y[d] = weight ? load(store(load(x[d]) * scale * load(weight[d]))) : load(x[d]);
+    for (int64_t d = 0, half = D / 2; d < half; d++) {
+        x[d] = store(y[d] * cos[d] - y[d + half] * sin[d]);
+        x[d + half] = store(y[d + half] * cos[d] + y[d] * sin[d]);
+    }
+}
+
+/* Normalise (if there are weights) and rotate the queries and keys of each row of qkv in place, and
+ * store its keys and values in the page and place of its token. */
+void rotate_and_store(element *qkv, const element *q_norm, const element *k_norm, float eps,
+                      const float *cos, const float *sin, const int64_t *positions,
+                      const int64_t *span, const int32_t *pages, int64_t pages_a_span,
+                      element *keys, element *values, int64_t T, int64_t H, int64_t K, int64_t D) {
+#pragma omp parallel for
+    for (int64_t t = 0; t < T; t++) {
+        element *row = qkv + t * (H + 2 * K) * D;
+        const float *cos_t = cos + positions[t] * (D / 2), *sin_t = sin + positions[t] * (D / 2);
+        int64_t place = positions[t] % N;
+        int64_t page = pages[span[t] * pages_a_span + positions[t] / N];
+        for (int64_t h = 0; h < H; h++) rotate(row + h * D, q_norm, eps, cos_t, sin_t, D);
+        for (int64_t k = 0; k < K; k++) {
+            element *key = row + (H + k) * D, *value = key + K * D;
+            rotate(key, k_norm, eps, cos_t, sin_t, D);
+            element *key_page = keys + (page * K + k) * D * N;
+            for (int64_t d = 0; d < D; d++) key_page[d * N + place] = key[d];
+            memcpy(values + ((page * K + k) * N + place) * D, value, D * sizeof(element));
+        }
+    }
+}
+
+/* Attention of each token over its sequence up to itself, page by page with a running maximum
+ * (Milakov and Gimelshein 2018). window 0: all of the sequence. */
+void attend(const element *qkv, const element *keys, const element *values,
+            const int64_t *positions, const int64_t *span, const int32_t *pages,
+            int64_t pages_a_span, element *out, int64_t T, int64_t H, int64_t K, int64_t D,
+            int64_t window, float scale) {
+    int64_t group = H / K, chunks = D / N;
+#pragma omp parallel for schedule(dynamic, 4)
+    for (int64_t unit = 0; unit < T * K; unit++) {
+        int64_t t = unit / K, k = unit % K;
+        int64_t end = positions[t] + 1, first = window && window < end ? end - window : 0;
+        float q[MAX_GROUP][MAX_HEAD], max[MAX_GROUP], sum[MAX_GROUP];
+        floats acc[MAX_GROUP][MAX_HEAD / N];
+        for (int64_t g = 0; g < group; g++) {
+            const element *q_g = qkv + t * (H + 2 * K) * D + (k * group + g) * D;
+            for (int64_t d = 0; d < D; d++) q[g][d] = load(q_g[d]) * scale;
+            for (int64_t c = 0; c < chunks; c++) acc[g][c] = (floats){0};
+            max[g] = -INFINITY;
+            sum[g] = 0;
+        }
+        for (int64_t p = first / N; p * N < end; p++) {
+            int64_t page = pages[span[t] * pages_a_span + p];
+            const element *key_page = keys + (page * K + k) * D * N;
+            const element *value_page = values + (page * K + k) * N * D;
+            for (int64_t g = 0; g < group; g++) {
+                floats s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}; /* hide the adder's latency */
+                for (int64_t d = 0; d < D; d += 4) {
+                    s0 += q[g][d] * load_floats(key_page + d * N);
+                    s1 += q[g][d + 1] * load_floats(key_page + (d + 1) * N);
+                    s2 += q[g][d + 2] * load_floats(key_page + (d + 2) * N);
+                    s3 += q[g][d + 3] * load_floats(key_page + (d + 3) * N);
+                }
+                float s[N], high = max[g];
+                floats scores = (s0 + s1) + (s2 + s3);
+                memcpy(s, &scores, sizeof s);
+                int64_t from = first - p * N, to = end - p * N;
+                if (from > 0 || to < N)
+                    for (int64_t j = 0; j < N; j++) s[j] = j >= from && j < to ? s[j] : -INFINITY;
+                for (int64_t j = 0; j < N; j++) high = s[j] > high ? s[j] : high;
+                float shrink = exp_negative(max[g] - high), total = 0;
+#pragma omp simd reduction(+ : total)
+                for (int64_t j = 0; j < N; j++) {
+                    s[j] = s[j] == -INFINITY ? 0.0f : exp_negative(s[j] - high);
+                    total += s[j];
+                }
+                max[g] = high;
+                sum[g] = sum[g] * shrink + total;
+                for (int64_t c = 0; c < chunks; c++) {
+                    floats a = acc[g][c] * shrink;
+                    for (int64_t j = 0; j < N; j++)
+                        a += s[j] * load_floats(value_page + j * D + c * N);
+                    acc[g][c] = a;
+                }
+            }
+        }
+        for (int64_t g = 0; g < group; g++) {
+            element *out_g = out + (t * H + k * group + g) * D;
+            const float *acc_g = (const float *)acc[g];
+            for (int64_t d = 0; d < D; d++) out_g[d] = store(acc_g[d] / sum[g]);
+        }
+    }
+}
+
+#define BLOCK 256
+
+/* Draw one token a row from softmax(logits / temperature): where the running sum of probabilities
+ * passes uniform times their total. Sums of blocks find the block, then its tokens are walked. */
+void draw(const element *logits, const float *temperatures, const double *uniforms,
+          int64_t *tokens, float *logprobs, int64_t rows, int64_t V) {
+#pragma omp parallel for
+    for (int64_t b = 0; b < rows; b++) {
+        const element *x = logits + b * V;
+        float inverse = 1.0f / temperatures[b], high = -INFINITY;
+#pragma omp simd reduction(max : high)
+        for (int64_t i = 0; i < V; i++) high = load(x[i]) > high ? load(x[i]) : high;
+        float sums[V / BLOCK + 1];
+        double total = 0;
+        for (int64_t block = 0; block * BLOCK < V; block++) {
+            int64_t start = block * BLOCK, stop = start + BLOCK < V ? start + BLOCK : V;
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t i = start; i < stop; i++) sum += exp_negative((load(x[i]) - high) * inverse);
+            sums[block] = sum;
+            total += sum;
+        }
+        double left = uniforms[b] * total;
+        int64_t block = 0, last = (V - 1) / BLOCK;
+        while (block < last && left >= sums[block]) left -= sums[block++];
+        int64_t token = block * BLOCK, stop = token + BLOCK < V ? token + BLOCK : V;
+        int64_t likely = token; /* taken if rounding has left something over at the end */
+        while (token < stop && (left -= exp_negative((load(x[token]) - high) * inverse)) >= 0) {
+            likely = load(x[token]) > load(x[likely]) ? token : likely;
+            token++;
+        }
+        token = token < stop ? token : likely;
+        tokens[b] = token;
+        logprobs[b] = (load(x[token]) - high) * inverse - (float)log(total);
+    }
+}
