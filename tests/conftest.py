@@ -1,4 +1,4 @@
-"""What several rooms' tests share: the real small model, and a tiny random one beside its tokenizer."""
+"""What several rooms' tests share: the real small model, a tiny random one, and a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tune()`: arguments become one configuration, the configuration an engine, the engine a better model."""
+"""`tune()`: arguments become a configuration, that an engine, and that a better model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Invocation:
     """Further arguments of the command (`evaluate`'s samples, say)."""
 
 
-_invocation: ContextVar[Invocation] = ContextVar("invocation", default=Invocation())
+_DIRECT = Invocation()
+_invocation: ContextVar[Invocation] = ContextVar("invocation", default=_DIRECT)
 
 
 @contextmanager
@@ -68,19 +69,19 @@ def tune(
     """Tune the model behind a workflow.
 
     Args:
-        workflow_func: The agent: `async (task, model, auxiliary_models) -> WorkflowOutput`. Needed by
-            every algorithm but `sft`, which learns from the dataset's conversations alone.
+        workflow_func: The agent: `async (task, model, auxiliary_models) -> WorkflowOutput`. Needed
+            by every algorithm but `sft`, which learns from the dataset's conversations alone.
         judge_func: `async (task, response, auxiliary_models) -> JudgeOutput`; None if the workflow
             returns the reward itself.
         train_dataset: The tasks to learn from.
-        eval_dataset: Held-out tasks, evaluated at the start, every `eval_interval_steps`, and at the
-            end; several if given by name.
+        eval_dataset: Held-out tasks, evaluated at the start, every `eval_interval_steps`, and at
+            the end; several if given by name.
         model: The model that is tuned.
         auxiliary_models: Further models for the workflow and the judge, by name; not tuned.
         algorithm: How it learns. Defaults to `AlgorithmConfig()`.
         project_name: Folder of the run under `checkpoints/`. Defaults to `AgentScope`.
         experiment_name: Folder of the run in the project. Defaults to `Experiment-<timestamp>`.
-        monitor_type: `tensorboard` (default), `wandb`, `mlflow`, `swanlab` or `none`; several as a list.
+        monitor_type: `tensorboard` (default), `wandb`, `mlflow`, `swanlab` or `none`; or a list.
         config_path: A YAML file with all of this; arguments given explicitly override it.
         resume: Go on with the named run from its last checkpoint.
 
@@ -114,9 +115,7 @@ def tune(
     if invocation.command == "run":
         resume = resume or invocation.resume
         return _run_to_completion(
-            commands.run(
-                config, workflow_func=workflow_func, judge_func=judge_func, resume=resume
-            )
+            commands.run(config, workflow_func=workflow_func, judge_func=judge_func, resume=resume)
         )
     command: Callable[..., Coroutine[Any, Any, None]] = getattr(commands, invocation.command)
     _run_to_completion(

@@ -1,4 +1,4 @@
-"""The guide's program, run for real: a ReAct agent, a judge, a dataset on disk, a pre-trained model."""
+"""The guide's program, run for real: a ReAct agent, a judge, a dataset, a pre-trained model."""
 
 from __future__ import annotations
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from agentscope_tuner.trajectory import Rollout, RolloutGroup
+from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,13 @@ class Engine(Protocol):
         """Run `group_size` rollouts of each task, all concurrently; failures are in the groups.
 
         `label` names the rollouts; the same label, seed and weights repeat the same draws.
+        """
+        ...
+
+    def demonstrate(self, sample: Mapping[str, Any]) -> Trajectory:
+        """The conversation in `sample`, as if the model had said the assistant's part.
+
+        Raises InputError if it is none, or none that the model can take.
         """
         ...
 

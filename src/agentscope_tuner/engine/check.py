@@ -123,12 +123,18 @@ def _tokens(trajectory: Trajectory, leaf: int, tokenizer: PreTrainedTokenizerBas
     for index in trajectory.path(leaf):
         segment = trajectory.segments[index]
         if segment.sampled is None:
-            text.append(tokenizer.decode(segment.token_ids), style=PROMPT)
+            text.append(_decode(tokenizer, segment.token_ids), style=PROMPT)
             continue
         text.append(OPEN)
         for token, forced in zip(segment.token_ids, segment.sampled.forced, strict=True):
-            text.append(tokenizer.decode([token]), style=FORCED if forced else TRAINED)
+            text.append(_decode(tokenizer, [token]), style=FORCED if forced else TRAINED)
         text.append(CLOSE)
+    return text
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
+    text = tokenizer.decode(token_ids)
+    assert isinstance(text, str), "one sequence decodes to one text"
     return text
 
 

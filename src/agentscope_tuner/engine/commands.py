@@ -20,6 +20,7 @@ from agentscope_tuner.engine.record import LOOP_STATE, RunRecord
 from agentscope_tuner.engine.result import TuneResult
 from agentscope_tuner.engine.run_directory import CONFIG_FILE, find_place
 from agentscope_tuner.engine.stop import StopRequest
+from agentscope_tuner.engine.supervised import SupervisedLoop, refuse_bad_samples
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.base import HyperParameter, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
@@ -36,12 +37,16 @@ async def run(
     resume: bool,
 ) -> TuneResult:
     """Train to the last step, or to a stop request; see `tune()`."""
-    if workflow_func is None:
-        raise InputError("tune() needs a workflow_func: the agent whose model is tuned.")
     algorithm = make_algorithm(config)
+    evaluations = evaluation_sets(config)
+    if workflow_func is None and not algorithm.supervised:
+        raise InputError("tune() needs a workflow_func: the agent whose model is tuned.")
+    if workflow_func is None and evaluations:
+        raise InputError(
+            "An eval_dataset needs a workflow_func: the agent that is evaluated on it."
+        )
     monitors = create_monitors(config.monitor.monitor_type)
     taskset = training_taskset(config)
-    evaluations = evaluation_sets(config)
     place = find_place(config, resume)
     console = ConsoleMonitor()
     for notice in notices(config):
@@ -54,6 +59,8 @@ async def run(
         engine = LocalEngine(
             config, algorithm, workflow_func, judge_func, taskset.total_steps, checkpoint
         )
+        if algorithm.supervised:
+            refuse_bad_samples(engine, taskset.samples)
         state = load_state(checkpoint / "tuner_state" / LOOP_STATE) if checkpoint else None
         info = RunInfo(
             project=config.project,
@@ -71,7 +78,8 @@ async def run(
             eval_interval=config.explorer.eval_interval,
             seed=config.seed,
         )
-        loop = TrainingLoop(engine, taskset, algorithm, evaluations, record, settings, stop)
+        make_loop = SupervisedLoop if algorithm.supervised else TrainingLoop
+        loop = make_loop(engine, taskset, algorithm, evaluations, record, settings, stop)
         if state is not None:
             loop.load_state_dict(state["loop"])
             restore_random_state(state["random"])
@@ -125,6 +133,11 @@ def make_algorithm(config: Config) -> Algorithm:
             f"{settings.algorithm_type} compares the rollouts of a group, so a group_size of "
             f"{settings.repeat_times} teaches nothing: make it at least 2."
         )
+    if algorithm.supervised and config.buffer.train_batch_size is not None:
+        raise InputError(
+            f"buffer.train_batch_size has no use in {settings.algorithm_type}: every step is one "
+            "update on batch_size conversations."
+        )
     return algorithm
 
 
@@ -161,9 +174,7 @@ def evaluation_sets(config: Config) -> list[Evaluation]:
             Evaluation(
                 name=dataset.name,
                 tasks=make_tasks(samples, range(len(samples)), workflow_args=dataset.workflow_args),
-                sampling=Sampling(
-                    arguments.temperature, arguments.top_p, arguments.max_tokens
-                ),
+                sampling=Sampling(arguments.temperature, arguments.top_p, arguments.max_tokens),
                 samples=dataset.repeat_times,
             )
         )

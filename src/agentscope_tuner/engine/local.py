@@ -1,15 +1,16 @@
-"""The engine of one machine: sampler and learner share a process, weights are handed over in memory."""
+"""The engine of one machine: sampler and learner share a process, and weights stay in memory."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.chat.demonstration import demonstrate
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.checkpoint.state import load_state, save_state
@@ -29,7 +30,7 @@ from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.training.learner import LocalLearner
 from agentscope_tuner.training.lora import LoraSettings
 from agentscope_tuner.training.optimization import OptimizerSettings
-from agentscope_tuner.trajectory import Rollout, RolloutGroup
+from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 LEARNER_STATE = "learner.pt"
@@ -42,8 +43,8 @@ class LocalRollouts:
         self,
         config: Config,
         files: ModelFiles,
-        weights: dict[str, torch.Tensor],
-        workflow_func: WorkflowType,
+        weights: Mapping[str, torch.Tensor],
+        workflow_func: WorkflowType | None,
         judge_func: JudgeType | None,
         device: torch.device,
     ) -> None:
@@ -51,7 +52,7 @@ class LocalRollouts:
         self.policy = serve(POLICY, settings, files, weights, device)
         auxiliary = auxiliary_models(config.auxiliary_models(), device)
         self.service = ChatService(self.policy, auxiliary)
-        self._runner = RolloutRunner(
+        self._runner = workflow_func and RolloutRunner(
             self.service,
             workflow_func,
             judge_func,
@@ -71,6 +72,7 @@ class LocalRollouts:
         on_done: Callable[[Rollout], None],
     ) -> list[RolloutGroup]:
         """See `Engine.rollout`."""
+        assert self._runner is not None, "without a workflow there is nothing to roll out"
         return await self._runner.run_groups(
             tasks,
             group_size,
@@ -100,7 +102,7 @@ class LocalEngine(LocalRollouts):
         self,
         config: Config,
         algorithm: Algorithm,
-        workflow_func: WorkflowType,
+        workflow_func: WorkflowType | None,
         judge_func: JudgeType | None,
         total_steps: int,
         checkpoint: Path | None,
@@ -114,6 +116,10 @@ class LocalEngine(LocalRollouts):
         self._tokenizer = files.tokenizer
         self._train_batch_size = config.buffer.train_batch_size
         super().__init__(config, files, self.learner.weights(), workflow_func, judge_func, device)
+
+    def demonstrate(self, sample: Mapping[str, Any]) -> Trajectory:
+        """See `Engine.demonstrate`."""
+        return demonstrate(self.policy.renderer, sample, self.policy.sampler.max_model_len)
 
     async def update(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
         """See `Engine.update`; several optimizer steps if `train_batch_size` asks for them."""

@@ -44,6 +44,8 @@ class LoopSettings:
     save_interval: int
     eval_interval: int
     seed: int
+    sampling: Sampling
+    """Of the training rollouts."""
 
 
 class Stopwatch:
@@ -144,7 +146,7 @@ class TrainingLoop:
                 group_size=settings.group_size,
                 label=f"step{step}",
                 seed=settings.seed + step,
-                sampling=Sampling(),
+                sampling=settings.sampling,
                 on_done=on_done,
             )
 
@@ -166,13 +168,13 @@ class TrainingLoop:
             times = {"time/eval": watch.metrics()["time/step"]}
             metrics = {**summarize(groups), **times}
             self.record.evaluation(
-                self.step, {f"eval/{evaluation.name}/{key}": v for key, v in metrics.items()}, groups
+                self.step,
+                {f"eval/{evaluation.name}/{key}": v for key, v in metrics.items()},
+                groups,
             )
 
 
-def throughput(
-    metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
-) -> dict[str, float]:
+def throughput(metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> dict[str, float]:
     """Tokens a second of sampling and of training, waiting included."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     sampled = sum(rollout.trajectory.sampled_tokens for rollout in rollouts)

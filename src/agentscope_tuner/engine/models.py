@@ -111,7 +111,8 @@ def max_length(settings: ChatModelSettings, config: PreTrainedConfig) -> int:
     wanted = settings.max_model_len or known
     if wanted > known:
         raise InputError(
-            f"max_model_len is {wanted}, but {settings.model_path} was made for at most {known} tokens."
+            f"max_model_len is {wanted}, but {settings.model_path} was made for at most "
+            f"{known} tokens."
         )
     return wanted
 
@@ -120,14 +121,14 @@ def auxiliary_models(
     settings: Mapping[str, ChatModelSettings], device: torch.device
 ) -> dict[str, ServedModel | ChatModelBase]:
     """The models that are not tuned; equal paths share one sampler."""
-    samplers: dict[tuple[str, str, int | None], ServedModel] = {}
+    samplers: dict[tuple[str, str, int | None, int], ServedModel] = {}
     models: dict[str, ServedModel | ChatModelBase] = {}
     for name, model in settings.items():
         if model.base_url is not None:
             models[name] = _remote(name, model)
             continue
         files = ModelFiles.find(model.model_path)
-        key = (model.model_path, model.dtype, model.max_model_len)
+        key = (model.model_path, model.dtype, model.max_model_len, model.seed)
         if key not in samplers:
             loaded = load_model(files.directory, sampling_dtype(model, device))
             samplers[key] = serve(name, model, files, dict(loaded.named_parameters()), device)

@@ -67,9 +67,7 @@ class RunRecord:
         self.console.phase(phase, total)
         yield lambda rollout: self.console.advance()
 
-    def step(
-        self, step: int, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
-    ) -> None:
+    def step(self, step: int, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> None:
         """A training step is done."""
         self._step = step
         write_rollouts(rollouts_path(self.directory, step), groups)

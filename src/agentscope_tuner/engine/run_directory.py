@@ -1,8 +1,8 @@
 """Which directory a run writes to, and whether it begins there or goes on.
 
-    no such run                     it begins
-    the named run is unfinished     it goes on from its last checkpoint, if its configuration is the same
-    the named run is finished       refused: two runs are never mixed
+no such run                     it begins
+the named run is unfinished     it goes on after its last checkpoint, if nothing else was asked for
+the named run is finished       refused: two runs are never mixed
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A graceful stop: the first Ctrl-C or SIGTERM ends the run after the current step, a second at once."""
+"""A graceful stop: the first Ctrl-C or SIGTERM ends the run after its step, a second at once."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ class StopRequest:
             if self.requested:
                 raise KeyboardInterrupt
             self.requested = True
-            announce(
-                "stopping after this step and saving; press Ctrl-C again to stop at once"
-            )
+            announce("stopping after this step and saving; press Ctrl-C again to stop at once")
 
         signals = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, on_signal) for number in signals}
