@@ -12,7 +12,12 @@ from functools import lru_cache
 from typing import Any
 
 import renderers
-from renderers.base import ParsedResponse, ToolCallParseStatus, merge_chat_template_kwargs
+from renderers.base import (
+    ParsedResponse,
+    ToolCallParseStatus,
+    build_training_sample,
+    merge_chat_template_kwargs,
+)
 from transformers import PreTrainedTokenizerBase
 
 from agentscope_tuner.chat import hermes
@@ -25,7 +30,7 @@ from agentscope_tuner.chat.parsing import (
     Thinking,
     thinking_of,
 )
-from agentscope_tuner.chat.rendering import RenderCache, Tools
+from agentscope_tuner.chat.rendering import TEMPLATE_ERRORS, RenderCache, Tools, unspeakable
 from agentscope_tuner.chat.streaming import StreamRules
 
 TOOL_FORMATS = {"qwen3": "hermes", "llama-3": "llama3_json"}
@@ -127,6 +132,24 @@ class LibraryRenderer:
         kept = prompt_ids + completion_ids
         ids = list(bridged.token_ids)
         return ids if ids[: len(kept)] == kept else None
+
+    def completion(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
+        """See `ChatRenderer.completion`; the library says which tokens the model samples."""
+        prompt_ids = self.render(messages[:-1], tools)
+        try:
+            sample = build_training_sample(
+                self._renderer,
+                for_template(messages),
+                tools=list(tools) if tools else None,
+                ensure_final_stop=True,
+            )
+        except TEMPLATE_ERRORS as error:
+            raise unspeakable(str(error)) from error
+        ids = list(sample.token_ids)
+        if ids[: len(prompt_ids)] != prompt_ids:
+            raise unspeakable("it is written otherwise than it is asked for")
+        end = max(at for at, sampled in enumerate(sample.loss_mask) if sampled) + 1
+        return ids[len(prompt_ids) : end]
 
     def parse(
         self, completion_ids: list[int], prompt_ids: list[int], *, tools: bool

@@ -59,6 +59,14 @@ class ChatRenderer(Protocol):
         """
         ...
 
+    def completion(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
+        """The tokens that say the last message, an assistant's, when asked with those before it.
+
+        They end with a stop token. RequestError where the template does not write that message
+        behind the prompt.
+        """
+        ...
+
     def parse(
         self, completion_ids: list[int], prompt_ids: list[int], *, tools: bool
     ) -> ParsedMessage:
@@ -72,6 +80,13 @@ class ChatRenderer(Protocol):
     def stream_rules(self, prompt_ids: list[int], *, tools: bool) -> StreamRules | None:
         """How `parse` can be anticipated token by token; None if it cannot."""
         ...
+
+
+def unspeakable(reason: str) -> RequestError:
+    """The error for an assistant's message that the model could not have said."""
+    return RequestError(
+        f"The model's chat template has no tokens for this answer: {reason}.", param="messages"
+    )
 
 
 class RenderCache:

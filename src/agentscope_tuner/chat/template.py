@@ -20,7 +20,7 @@ from agentscope_tuner.chat import hermes
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.messages import ChatMessage, for_template
 from agentscope_tuner.chat.parsing import ParsedMessage, Thinking, parse_text, thinking_of
-from agentscope_tuner.chat.rendering import TEMPLATE_ERRORS, RenderCache, Tools
+from agentscope_tuner.chat.rendering import TEMPLATE_ERRORS, RenderCache, Tools, unspeakable
 from agentscope_tuner.chat.streaming import StreamRules
 
 _PROBE_TOOL = {
@@ -150,6 +150,23 @@ class TemplateRenderer:
             return None
         ended = completion_ids[-1:] and completion_ids[-1] in self.stop_token_ids
         return prompt_ids + completion_ids + (added[1:] if ended else added)
+
+    def completion(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
+        """See `ChatRenderer.completion`."""
+        try:
+            asked = self._text(messages[:-1], tools, opener=True)
+            answered = self._text(messages, tools, opener=False)
+        except TEMPLATE_ERRORS as error:
+            raise unspeakable(str(error)) from error
+        if self._close is None:
+            raise unspeakable("no special token ends the assistant's turn")
+        close, close_id = self._close
+        if not (answered.startswith(asked) and answered.endswith(close)):
+            raise unspeakable("it is written otherwise than it is asked for")
+        said = answered[len(asked) : -len(close)]
+        if messages[-1].get("reasoning_content", "") not in said:
+            raise unspeakable("its thinking is dropped")
+        return [*self._encode(said), close_id]
 
     def parse(
         self, completion_ids: list[int], prompt_ids: list[int], *, tools: bool

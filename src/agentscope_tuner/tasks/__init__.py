@@ -2,6 +2,14 @@
 
 from agentscope_tuner.tasks.loading import load_samples
 from agentscope_tuner.tasks.selectors import SELECTORS, Selector, make_selector
-from agentscope_tuner.tasks.taskset import Taskset, make_tasks
+from agentscope_tuner.tasks.taskset import Samples, Taskset, make_tasks
 
-__all__ = ["SELECTORS", "Selector", "Taskset", "load_samples", "make_selector", "make_tasks"]
+__all__ = [
+    "SELECTORS",
+    "Samples",
+    "Selector",
+    "Taskset",
+    "load_samples",
+    "make_selector",
+    "make_tasks",
+]
