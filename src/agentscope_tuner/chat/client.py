@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
 
 import openai
-from agentscope.model import OpenAIChatModel
+from agentscope.model import ChatResponse, OpenAIChatModel
 
 from agentscope_tuner.chat.server import Address
 from agentscope_tuner.errors import RunError
@@ -92,6 +93,17 @@ class RolloutChatModel(OpenAIChatModel):
         """The bearer token for `base_url`; RunError unless the service listens."""
         return self._listening().token
 
+    async def _parse_openai_stream_response(
+        self, start_datetime: datetime, response: Any, structured_model: Any = None
+    ) -> AsyncGenerator[ChatResponse, None]:
+        stream = _WithoutAudio(response)
+        async for answer in super()._parse_openai_stream_response(
+            start_datetime,
+            stream,  # type: ignore[arg-type]
+            structured_model,
+        ):
+            yield answer
+
     def _listening(self) -> Address:
         address = self._address()
         if address is None:
@@ -100,3 +112,26 @@ class RolloutChatModel(OpenAIChatModel):
                 "only. Turn listening on (`async with service.listen()`) to reach it by URL."
             )
         return address
+
+
+class _WithoutAudio:
+    """A stream whose deltas lack the field `audio`.
+
+    From openai 3.25 on every delta has it, mostly as None, and agentscope 1.0 takes any for audio.
+    """
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+
+    async def __aenter__(self) -> AsyncIterator[Any]:
+        return self._without_audio(await self._response.__aenter__())
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._response.__aexit__(*error)
+
+    async def _without_audio(self, stream: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for item in stream:
+            chunk = getattr(item, "chunk", item)  # a parsed stream wraps its chunks in events
+            for choice in getattr(chunk, "choices", ()):
+                choice.delta.__dict__.pop("audio", None)
+            yield item

@@ -34,7 +34,11 @@ OPEN, CLOSE = "⟦", "⟧"
 
 
 async def check_workflow(
-    config: Config, taskset: Taskset, workflow_func: WorkflowType, judge_func: JudgeType | None
+    config: Config,
+    taskset: Taskset,
+    sampling: Sampling,
+    workflow_func: WorkflowType,
+    judge_func: JudgeType | None,
 ) -> None:
     """Run the first task once and show everything. Raises RunError if the rollout failed."""
     console = Console()
@@ -51,7 +55,7 @@ async def check_workflow(
             group_size=1,
             label="check",
             seed=config.seed,
-            sampling=Sampling(),
+            sampling=sampling,
             on_done=lambda rollout: None,
         )
     finally:

@@ -10,6 +10,7 @@ from agentscope_tuner.checkpoint.run_state import RunStatus
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.config import yaml_file
+from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.schema import Config, notices
 from agentscope_tuner.engine.base import Sampling
@@ -77,6 +78,7 @@ async def run(
             save_interval=trainer.save_interval,
             eval_interval=config.explorer.eval_interval,
             seed=config.seed,
+            sampling=sampling_of(config.buffer.explorer_input.taskset.rollout_args),
         )
         make_loop = SupervisedLoop if algorithm.supervised else TrainingLoop
         loop = make_loop(engine, taskset, algorithm, evaluations, record, settings, stop)
@@ -113,7 +115,8 @@ async def check(
     if workflow_func is None:
         raise InputError("There is no workflow_func to check: give tune() one.")
     make_algorithm(config)
-    await check_workflow(config, training_taskset(config), workflow_func, judge_func)
+    sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
+    await check_workflow(config, training_taskset(config), sampling, workflow_func, judge_func)
 
 
 def make_algorithm(config: Config) -> Algorithm:
@@ -169,16 +172,20 @@ def evaluation_sets(config: Config) -> list[Evaluation]:
     for dataset in config.buffer.explorer_input.eval_tasksets:
         assert dataset.path is not None, "checked by the schema"
         samples = load_samples(dataset.path, name=dataset.subset_name, split=dataset.split)
-        arguments = dataset.rollout_args
         sets.append(
             Evaluation(
                 name=dataset.name,
                 tasks=make_tasks(samples, range(len(samples)), workflow_args=dataset.workflow_args),
-                sampling=Sampling(arguments.temperature, arguments.top_p, arguments.max_tokens),
+                sampling=sampling_of(dataset.rollout_args),
                 samples=dataset.repeat_times,
             )
         )
     return sets
+
+
+def sampling_of(arguments: RolloutArgs) -> Sampling:
+    """How a dataset's rollouts are sampled."""
+    return Sampling(arguments.temperature, arguments.top_p, arguments.max_tokens)
 
 
 def hyperparameters(config: Config) -> dict[str, HyperParameter]:

@@ -111,7 +111,9 @@ class LocalEngine(LocalRollouts):
         device = default_device()
         files = ModelFiles.find(config.trained_model().model_path)
         check_memory(files.config, training=True, device=device)
-        self.learner = make_learner(config, files, device, total_steps, checkpoint)
+        self.learner = make_learner(
+            config, files, device, total_steps, checkpoint, algorithm.needs_reference
+        )
         self._algorithm = algorithm
         self._tokenizer = files.tokenizer
         self._train_batch_size = config.buffer.train_batch_size
@@ -150,6 +152,7 @@ def make_learner(
     device: torch.device,
     total_steps: int,
     checkpoint: Path | None,
+    needs_reference: bool,
 ) -> LocalLearner:
     """The learner of a run, where the checkpoint left it if there is one."""
     settings = config.trained_model()
@@ -174,6 +177,10 @@ def make_learner(
         ),
         max_tokens_per_pack=pack if config.trainer.use_dynamic_bsz else 1,
         lora=lora_settings(config) if lora.rank else None,
+        # With adapters the model without them is the reference.
+        reference=load_model(files.directory, torch.float32)
+        if needs_reference and not lora.rank
+        else None,
     )
     if checkpoint is not None:
         learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))

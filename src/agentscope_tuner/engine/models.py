@@ -106,7 +106,7 @@ def serve(
 
 
 def max_length(settings: ChatModelSettings, config: PreTrainedConfig) -> int:
-    """Most tokens of a prompt and its answer. Raises InputError if it is more than the model has."""
+    """Most tokens of a prompt and its answer. Raises InputError if the model has fewer."""
     known: int = config.get_text_config().max_position_embeddings
     wanted = settings.max_model_len or known
     if wanted > known:
