@@ -76,6 +76,8 @@ def test_training_on_demonstrations_shows_the_loss() -> None:
     console.log({"policy/loss": 2.5}, 1)
     console.log({"policy/loss": 2.0}, 2)
     assert "step 2/9  loss 2.000 (-0.500)" in output.getvalue()
+    summary = RunSummary.of([{"policy/loss": 2.5}, {"policy/loss": 2.0}], {})
+    assert summary.changes == {"training: loss": (2.5, 2.0)}
 
 
 def test_a_long_phase_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +108,8 @@ def test_the_end_compares_before_with_after_and_names_what_was_written() -> None
     long_path = Path("/runs") / ("x" * 80) / "reward_curve.png"
     console.finish(RunSummary.of(records, {"run": Path("/runs"), "reward curve": long_path}))
     rows = [re.findall(r"[^\s│┃]+", line) for line in output.getvalue().splitlines()]
-    assert ["test", "0.200", "0.625", "+0.425"] in rows
-    assert ["training", "0.250", "0.750", "+0.500"] in rows
+    assert ["test:", "reward", "0.200", "0.625", "+0.425"] in rows
+    assert ["training:", "reward", "0.250", "0.750", "+0.500"] in rows
     assert not any("once" in row for row in rows)
     assert output.getvalue().splitlines()[-2:] == [
         "run           /runs",

@@ -31,6 +31,11 @@ def test_a_step_without_reward_leaves_a_gap(tmp_path: Path) -> None:
     assert colours(tmp_path, [{"step": 1, "reward/mean": 0.1}, {"step": 2, "reward/mean": None}])
 
 
+def test_a_run_on_demonstrations_has_its_loss_drawn(tmp_path: Path) -> None:
+    losses = [{"step": step, "policy/loss": 1 / step} for step in range(1, 9)]
+    assert colours(tmp_path, losses) > colours(tmp_path, [])
+
+
 def test_the_running_mean_looks_back_only_and_leaves_gaps_out() -> None:
     values = np.array([1.0, 3.0, math.nan, 5.0, math.nan, math.nan, math.nan])
     means = running_mean(values, window=3)

@@ -77,7 +77,7 @@ class ConsoleMonitor:
     def finish(self, summary: RunSummary) -> None:
         """End with rewards before and after, and the paths of what was written."""
         self.stop()
-        if summary.rewards:
+        if summary.changes:
             self._console.print(summary.table())
         width = max(map(len, summary.paths), default=0)
         for name, path in summary.paths.items():

@@ -14,13 +14,15 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from agentscope_tuner.monitor.jsonl import read_metrics
-from agentscope_tuner.monitor.summary import eval_rewards
+from agentscope_tuner.monitor.summary import LOSS, REWARD, eval_rewards, training_key
 
 _COLOR = "tab:blue"
 
 
 def draw_reward_curve(metrics_path: Path, png_path: Path) -> None:
     """Draw the training reward, its running mean and the evaluations of a `metrics.jsonl`.
+
+    A run on demonstrations has no reward: its loss is drawn, or its evaluations if it has any.
 
     Raises:
         RunError: the file is damaged.
@@ -30,11 +32,14 @@ def draw_reward_curve(metrics_path: Path, png_path: Path) -> None:
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _draw_training(axes, records)
     _draw_evaluations(axes, records)
-    axes.set_title(f"Reward of {metrics_path.resolve().parent.name}")
+    # Loss and reward have no axis in common.
+    key = REWARD if axes.lines else training_key(records)
+    _draw_training(axes, records, key)
+    measure = "loss" if key == LOSS else "reward"
+    axes.set_title(f"{measure.title()} of {metrics_path.resolve().parent.name}")
     axes.set_xlabel("step")
-    axes.set_ylabel("mean reward")
+    axes.set_ylabel(f"mean {measure}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -48,17 +53,15 @@ def running_mean(values_S: NDArray[np.float64], window: int) -> NDArray[np.float
     return np.array([_mean(values_S[max(0, i + 1 - window) : i + 1]) for i in range(len(values_S))])
 
 
-def _draw_training(axes: Axes, records: Sequence[Mapping[str, float]]) -> None:
-    rewards = {
-        record["step"]: record["reward/mean"] for record in records if "reward/mean" in record
-    }
-    if not rewards:
+def _draw_training(axes: Axes, records: Sequence[Mapping[str, float]], key: str) -> None:
+    values = {record["step"]: record[key] for record in records if key in record}
+    if not values:
         return
-    steps_S = np.array(list(rewards))
-    rewards_S = np.array(list(rewards.values()))
-    window = max(3, len(rewards) // 10)
-    axes.plot(steps_S, rewards_S, color=_COLOR, linewidth=0.8, alpha=0.45, label="training")
-    smooth_S = running_mean(rewards_S, window)
+    steps_S = np.array(list(values))
+    values_S = np.array(list(values.values()))
+    window = max(3, len(values) // 10)
+    axes.plot(steps_S, values_S, color=_COLOR, linewidth=0.8, alpha=0.45, label="training")
+    smooth_S = running_mean(values_S, window)
     label = f"training, mean of {window} steps"
     axes.plot(steps_S, smooth_S, color=_COLOR, linewidth=2, label=label)
 

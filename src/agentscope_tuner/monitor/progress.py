@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from agentscope_tuner.monitor.summary import LOSS, training_key
+
 _RECENT = 5
 """Steps whose mean is compared with the mean of as many before."""
 
 
 def headline(metrics: Mapping[str, float]) -> tuple[str, float]:
     """The one number of a training step and its name; NaN if every rollout failed."""
-    if "reward/mean" not in metrics and "policy/loss" in metrics:
-        return "loss", metrics["policy/loss"]
-    return "reward", metrics.get("reward/mean", math.nan)
+    key = training_key([metrics])
+    return "loss" if key == LOSS else "reward", metrics.get(key, math.nan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,56 +9,57 @@ from pathlib import Path
 
 from rich.table import Table
 
+REWARD = "reward/mean"
+LOSS = "policy/loss"
+"""What training on demonstrations has in place of a reward."""
 _EVAL = "eval/"
-_MEAN = "/reward/mean"
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """Rewards before and after, and where everything is."""
+    """What changed between the beginning and the end, and where everything is."""
 
-    rewards: Mapping[str, tuple[float, float]]
-    """First and last mean reward: of each evaluation set by its name, and of `training`; what was
-    measured only once is left out."""
+    changes: Mapping[str, tuple[float, float]]
+    """First and last value of each evaluation's and of training's mean reward, or of its loss; what
+    was measured only once is left out."""
     paths: Mapping[str, Path] = field(default_factory=dict)
     """What was written, each by a word or two that say what it is."""
 
     @classmethod
     def of(cls, records: Sequence[Mapping[str, float]], paths: Mapping[str, Path]) -> RunSummary:
-        """Take the rewards from the records of a `metrics.jsonl`, evaluations first."""
-        keys = dict.fromkeys(key for record in records for key in record if _is_reward(key))
-        rewards = {}
-        for key in sorted(keys, key=lambda key: key == "reward/mean"):
-            values = [
-                record[key] for record in records if not math.isnan(record.get(key, math.nan))
-            ]
-            if len(values) > 1:
-                rewards[reward_name(key)] = (values[0], values[-1])
-        return cls(rewards, paths)
+        """Take the changes from the records of a `metrics.jsonl`, evaluations first."""
+        evaluations = dict.fromkeys(name for record in records for name in eval_rewards(record))
+        names = {f"{_EVAL}{name}/{REWARD}": f"{name}: reward" for name in evaluations}
+        key = training_key(records)
+        names[key] = f"training: {'loss' if key == LOSS else 'reward'}"
+        changes = {}
+        for key, name in names.items():
+            values = [record[key] for record in records if key in record]
+            known = [value for value in values if not math.isnan(value)]
+            if len(known) > 1:
+                changes[name] = (known[0], known[-1])
+        return cls(changes, paths)
 
     def table(self) -> Table:
-        """One row a reward: before, after, change."""
-        table = Table("mean reward", "before", "after", "change")
+        """One row a change: before, after, difference."""
+        table = Table("mean", "before", "after", "change")
         for column in table.columns[1:]:
             column.justify = "right"
-        for name, (before, after) in self.rewards.items():
+        for name, (before, after) in self.changes.items():
             table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
         return table
 
 
-def reward_name(key: str) -> str:
-    """`training` for `reward/mean`, the set's name for `eval/<name>/reward/mean`."""
-    return key.removeprefix(_EVAL).removesuffix(_MEAN) if key.startswith(_EVAL) else "training"
+def training_key(records: Sequence[Mapping[str, float]]) -> str:
+    """The metric that training is about: the mean reward, or the loss if no record has a reward."""
+    rewarded = any(REWARD in record for record in records)
+    return LOSS if not rewarded and any(LOSS in record for record in records) else REWARD
 
 
 def eval_rewards(metrics: Mapping[str, float]) -> dict[str, float]:
     """Mean reward of each evaluation set in `metrics`, by its name."""
     return {
-        reward_name(key): value
+        key.removeprefix(_EVAL).removesuffix(f"/{REWARD}"): value
         for key, value in metrics.items()
-        if _is_reward(key) and key.startswith(_EVAL)
+        if key.startswith(_EVAL) and key.endswith(f"/{REWARD}")
     }
-
-
-def _is_reward(key: str) -> bool:
-    return key == "reward/mean" or (key.startswith(_EVAL) and key.endswith(_MEAN))
