@@ -87,11 +87,9 @@ class ConsoleMonitor:
         progress = self._progress
         measure, value = headline(metrics)
         trend = "" if progress.trend is None else f" ({progress.trend:+.3f})"
-        parts = [
-            self._step(progress.step),
-            f"{measure} {value:.3f}{trend}",
-            f"failed {int(metrics.get('rollout/failed', 0))}",
-        ]
+        parts = [self._step(progress.step), f"{measure} {value:.3f}{trend}"]
+        if "rollout/failed" in metrics:
+            parts.append(f"failed {metrics['rollout/failed']:.0f}")
         if not math.isnan(progress.sampled_tokens_per_s):
             parts.append(f"{progress.sampled_tokens_per_s:,.0f} tok/s")
         if "time/step" in metrics:

@@ -20,7 +20,7 @@ def as_markdown(rollout: Rollout) -> str:
 def _outcome(rollout: Rollout) -> str:
     if rollout.error is not None:
         return f"**failed** ({rollout.error.kind}): {rollout.error.message}"
-    return f"**reward** {rollout.reward:g}"
+    return "a demonstration" if rollout.reward is None else f"**reward** {rollout.reward:g}"
 
 
 def _message(message: dict[str, Any]) -> str:
