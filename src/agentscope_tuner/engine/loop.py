@@ -203,6 +203,11 @@ def refuse_total_failure(where: str, groups: Sequence[RolloutGroup]) -> None:
     errors = [rollout.error for rollout in rollouts if rollout.error is not None]
     if len(errors) == len(rollouts):
         first = errors[0]
+        if all(r.trajectory.overflows and not r.trajectory.calls for r in rollouts):
+            raise RunError(
+                f"No prompt of {where} leaves room for an answer within max_model_len: make it "
+                f"larger, or the prompts shorter. The first one: {first.message}"
+            )
         raise RunError(
             f"All {len(rollouts)} rollouts of {where} failed, so there is nothing to learn from. "
             f"The first one ({first.kind}): {first.message}\n{first.traceback}".rstrip()

@@ -7,6 +7,7 @@
 | `rollout/failed`, `rollout/failed/<kind>` | how many failed for good |
 | `rollout/retries` | attempts beyond the first |
 | `rollout/truncated` | rollouts in which a length limit cut or refused a call |
+| `rollout/overflows` | calls refused because their prompt left no room for an answer |
 | `rollout/turns` | mean number of model calls, over rollouts with any; so are the next two |
 | `rollout/prompt_tokens`, `rollout/response_tokens` | mean number of tokens given and sampled |
 | `rollout/response_tokens/max` | the most that one rollout sampled |
@@ -59,6 +60,7 @@ def _outcomes(rollouts: list[Rollout]) -> dict[str, float]:
         **{f"rollout/failed/{kind}": float(failed[kind]) for kind in get_args(ErrorKind)},
         "rollout/retries": float(sum(rollout.attempts - 1 for rollout in rollouts)),
         "rollout/truncated": float(sum(rollout.trajectory.truncated for rollout in rollouts)),
+        "rollout/overflows": float(sum(rollout.trajectory.overflows for rollout in rollouts)),
         "rollout/seconds": float(np.mean(seconds)),
         "rollout/seconds/max": max(seconds),
     }
