@@ -19,7 +19,7 @@ from transformers import PreTrainedConfig
 from agentscope_tuner.inference.architecture import Architecture, rotary_tables
 from agentscope_tuner.inference.batch import Batch
 from agentscope_tuner.inference.cache import KVCache
-from agentscope_tuner.inference.linear import Linear, pack_linear
+from agentscope_tuner.inference.linear import Linear, in_blocks, pack_linear
 from agentscope_tuner.inference.native import choose_ops
 
 
@@ -49,6 +49,7 @@ class Decoder:
         dtype: torch.dtype,
         device: torch.device,
         max_length: int,
+        deterministic: bool = False,
     ) -> None:
         self.architecture = Architecture.from_config(config)
         self.dtype = dtype
@@ -57,7 +58,8 @@ class Decoder:
             window: (cos_LD.to(device), sin_LD.to(device))
             for window, (cos_LD, sin_LD) in rotary_tables(config, max_length).items()
         }
-        self.ops = choose_ops(self.architecture, rotary, dtype, device)
+        self.ops = choose_ops(self.architecture, rotary, dtype, device, deterministic=deterministic)
+        self._deterministic = deterministic
 
     @torch.inference_mode()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -74,12 +76,16 @@ class Decoder:
                 return None
             return get(name) + 1 if arch.gemma else get(name)
 
+        def pack(weight_OI: Tensor, bias_O: Tensor | None = None) -> Linear:
+            packed = pack_linear(weight_OI, bias_O)
+            return in_blocks(packed) if self._deterministic else packed
+
         def linear(layer: str, *names: str) -> Linear:
             full = [f"{layer}{name}" for name in names]
             weight_OI = torch.cat([get(f"{name}.weight") for name in full])
             has_bias = f"{full[0]}.bias" in weights
             bias_O = torch.cat([get(f"{name}.bias") for name in full]) if has_bias else None
-            return pack_linear(weight_OI, bias_O)
+            return pack(weight_OI, bias_O)
 
         def layer(index: int) -> Layer:
             at = f"{prefix}layers.{index}."
@@ -109,7 +115,7 @@ class Decoder:
         self._final_norm = final_norm
         self._layers = [layer(index) for index in range(arch.layers)]
         head = get("lm_head.weight") if "lm_head.weight" in weights else self._embedding_VE
-        self._head = pack_linear(head)
+        self._head = pack(head)
 
     @torch.inference_mode()
     def forward(self, batch: Batch, cache: KVCache) -> Tensor:

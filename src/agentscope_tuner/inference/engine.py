@@ -39,8 +39,15 @@ class Engine:
         max_running: int,
         prefill_tokens: int,
         cache_bytes: int | None,
+        deterministic: bool,
     ) -> None:
-        self.decoder = Decoder(config, dtype=dtype, device=device, max_length=max_model_len)
+        self.decoder = Decoder(
+            config,
+            dtype=dtype,
+            device=device,
+            max_length=max_model_len,
+            deterministic=deterministic,
+        )
         self.decoder.load(weights)
         self.version = 0
         self.sampled_tokens = 0

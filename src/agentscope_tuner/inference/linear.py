@@ -11,6 +11,9 @@ from torch import Tensor
 Linear = Callable[[Tensor], Tensor]
 """`[tokens, in] -> [tokens, out]`."""
 
+BLOCK_ROWS = 32
+"""Rows of every product of a deterministic sampler."""
+
 
 def pack_linear(weight_OI: Tensor, bias_O: Tensor | None = None) -> Linear:
     """A linear layer over a weight that is in its final dtype and on its final device.
@@ -22,6 +25,21 @@ def pack_linear(weight_OI: Tensor, bias_O: Tensor | None = None) -> Linear:
         packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI)
         return lambda x_TI: torch.ops.mkldnn._linear_pointwise(x_TI, packed, bias_O, "none", [], "")
     return lambda x_TI: F.linear(x_TI, weight_OI, bias_O)
+
+
+def in_blocks(linear: Linear) -> Linear:
+    """The same layer as products of `BLOCK_ROWS` rows each, the last one padded.
+
+    A product's shape decides about its kernel, and so about the order of its sums. With one shape
+    for all, a row's result does not depend on how many others are computed beside it.
+    """
+
+    def apply(x_TI: Tensor) -> Tensor:
+        padded_TI = F.pad(x_TI, (0, 0, 0, -len(x_TI) % BLOCK_ROWS))
+        out_TO = torch.cat([linear(block_BI) for block_BI in padded_TI.split(BLOCK_ROWS)])
+        return out_TO[: len(x_TI)]
+
+    return apply
 
 
 def can_prepack(weight: Tensor) -> bool:

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import hashlib
 import logging
+import math
 import os
 import platform
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import Architecture
 from agentscope_tuner.inference.batch import Batch
 from agentscope_tuner.inference.cache import KVCache
@@ -32,15 +34,19 @@ SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 ELEMENTS = {torch.bfloat16: (), torch.float32: ("-DELEMENT_F32",)}
 SHORT_SPAN = 256
-"""Up to this many tokens of context, a span is attended to token by token, without torch."""
+"""Up to this many tokens of context, a span is attended to token by token, without torch. A token's
+attention then does not depend on the span; a deterministic sampler attends to all spans this way."""
 
 
 class NativeOps(TorchOps):
     """`TorchOps` on a CPU, in bf16 or fp32."""
 
-    def __init__(self, architecture: Architecture, rotary: Rotary, library: ctypes.CDLL) -> None:
+    def __init__(
+        self, architecture: Architecture, rotary: Rotary, library: ctypes.CDLL, short_span: float
+    ) -> None:
         super().__init__(architecture, rotary)
         self._library = library
+        self._short_span = short_span
 
     def norm(self, x: Tensor, weight: Tensor) -> Tensor:
         """See `TorchOps.norm`."""
@@ -109,7 +115,7 @@ class NativeOps(TorchOps):
         if batch.singles:
             attend(slice(batch.singles))
         for index, rows in batch.longer_spans():
-            if batch.spans[index].end <= SHORT_SPAN:
+            if batch.spans[index].end <= self._short_span:
                 attend(rows)
             else:
                 q_THD = qkv_TF[rows].unflatten(-1, (-1, arch.head_dim))[:, : arch.heads]
@@ -151,9 +157,18 @@ class NativeOps(TorchOps):
 
 
 def choose_ops(
-    architecture: Architecture, rotary: Rotary, dtype: torch.dtype, device: torch.device
+    architecture: Architecture,
+    rotary: Rotary,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    deterministic: bool = False,
 ) -> TorchOps:
-    """The kernels where they serve, plain torch elsewhere."""
+    """The kernels where they serve, plain torch elsewhere.
+
+    Raises InputError if `deterministic` is asked for and the kernels, which compute every token by
+    itself, do not serve.
+    """
     fits = (
         device.type == "cpu"
         and dtype in ELEMENTS
@@ -162,9 +177,16 @@ def choose_ops(
         and architecture.heads // architecture.kv_heads <= 16
     )
     library = compiled(ELEMENTS[dtype]) if fits else None
-    if library is None:
-        return TorchOps(architecture, rotary)
-    return NativeOps(architecture, rotary, library)
+    if library is not None:
+        short_span = math.inf if deterministic else SHORT_SPAN
+        return NativeOps(architecture, rotary, library, short_span)
+    if deterministic:
+        raise InputError(
+            "deterministic: true is served on a CPU with a C compiler, in bfloat16 or float32 and for "
+            f"heads of a multiple of 16 (at most 256); this model has {architecture.head_dim}, runs "
+            f"in {dtype} on {device.type}."
+        )
+    return TorchOps(architecture, rotary)
 
 
 @functools.cache

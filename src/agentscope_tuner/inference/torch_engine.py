@@ -51,9 +51,12 @@ class TorchSampler:
         prefill_tokens_per_step: Most prompt tokens that one step computes beside the decoding.
         cache_bytes: Memory for keys and values; None: a tenth of what is free.
         seed: Of the random numbers for requests without a seed of their own.
+        deterministic: A request's completion, to the last bit, depends on nothing that runs beside
+            it and on nothing that is cached. Slower.
 
     Raises:
-        InputError: The architecture is unknown, or the cache cannot hold one sequence.
+        InputError: The architecture is unknown, the cache cannot hold one sequence, or
+            `deterministic` is not possible here.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class TorchSampler:
         prefill_tokens_per_step: int = 256,
         cache_bytes: int | None = None,
         seed: int = 0,
+        deterministic: bool = False,
     ) -> None:
         device = torch.device(device)
         self.max_model_len = max_model_len or config.get_text_config().max_position_embeddings
@@ -82,6 +86,7 @@ class TorchSampler:
             max_running=max_running,
             prefill_tokens=prefill_tokens_per_step,
             cache_bytes=cache_bytes,
+            deterministic=deterministic,
         )
         self._grammars = GrammarCompiler(tokenizer, self._engine.decoder.architecture.vocab_size)
         self._seed = seed

@@ -1,0 +1,53 @@
+"""A deterministic sampler: what runs beside a request, and what is cached, changes no bit of it."""
+
+import asyncio
+
+import pytest
+import torch
+
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference.base import SamplingParams
+from conftest import tiny_model
+
+BEGINNING = torch.randint(1, 40, (30,), generator=torch.Generator().manual_seed(1)).tolist()
+ENDS = torch.randint(1, 40, (24, 12), generator=torch.Generator().manual_seed(2)).tolist()
+PROMPTS = [BEGINNING + end[: 1 + i % 12] for i, end in enumerate(ENDS)]
+
+
+def params(i: int) -> SamplingParams:
+    return SamplingParams(max_tokens=5 + 7 * (i % 6), seed=i, top_p=0.9 if i % 5 == 4 else 1.0)
+
+
+def outcomes(completions):
+    return [(c.token_ids, c.logprobs) for c in completions]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("family", ["qwen3", "gemma3-window"])
+async def test_alone_and_together_are_the_same_bits(family, dtype, make_sampler):
+    model = tiny_model(family)
+    alone = make_sampler(model, dtype=dtype, deterministic=True)
+    one_by_one = [await alone.sample(p, params(i)) for i, p in enumerate(PROMPTS)]
+    # A small cache and short chunks, so that prompts are cut, evicted and computed again.
+    crowded = make_sampler(
+        model, dtype=dtype, deterministic=True, prefill_tokens_per_step=7, cache_bytes=300_000
+    )
+    requests = [crowded.sample(p, params(i)) for i, p in enumerate(PROMPTS)]
+    together = await asyncio.gather(*reversed(requests))
+    assert outcomes(reversed(together)) == outcomes(one_by_one)
+
+
+async def test_a_conversation_goes_on_with_the_same_bits_from_the_cache_and_without(make_sampler):
+    model = tiny_model("qwen3")
+    first, second = (make_sampler(model, deterministic=True) for _ in range(2))
+    turn = await first.sample(PROMPTS[0], params(5))
+    follow_up = PROMPTS[0] + turn.token_ids + ENDS[0]
+    cached = await first.sample(follow_up, params(5))
+    fresh = await second.sample(follow_up, params(5))
+    assert cached.cached_tokens > fresh.cached_tokens == 0
+    assert outcomes([cached]) == outcomes([fresh])
+
+
+def test_a_model_that_the_kernels_do_not_take_is_refused(make_sampler, model):
+    with pytest.raises(InputError, match="multiple of 16"):
+        make_sampler(model, deterministic=True)
