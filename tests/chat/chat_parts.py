@@ -94,9 +94,7 @@ class Client:
 
     async def raw(self, **options: Any) -> httpx.Response:
         """Post whatever is given."""
-        return await self._http.post(
-            f"/rollouts/{self.rollout_id}/v1/chat/completions", **options
-        )
+        return await self._http.post(f"/rollouts/{self.rollout_id}/v1/chat/completions", **options)
 
     async def ask(self, messages: list[dict[str, Any]] | str, **fields: Any) -> httpx.Response:
         """Post a chat request to the policy."""

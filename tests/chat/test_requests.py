@@ -205,8 +205,9 @@ async def test_a_fault_of_the_sampler_is_a_500_and_remembered(
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-    lambda children: st.lists(children, max_size=3)
-    | st.dictionaries(st.text(max_size=6), children, max_size=3),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3)
+    ),
     max_leaves=6,
 )
 ROLES = st.sampled_from(["system", "developer", "user", "assistant", "tool", "function", "", None])

@@ -97,7 +97,7 @@ TURNS = st.lists(
 
 @pytest.mark.parametrize("model", ["smol", "qwen"])
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(turns=TURNS, systems=st.lists(st.sampled_from([None, "Be brief.", "Add."]), min_size=3))
 def test_every_branch_is_prompt_and_sampled_ids_of_its_calls(
@@ -153,7 +153,8 @@ async def test_thinking_stays_within_a_tool_cycle_and_goes_with_the_next_questio
     sampler = saying(
         qwen,
         [
-            '<think>\nI add.\n</think>\n\n<tool_call>\n{"name": "add", "arguments": {}}\n</tool_call>',
+            "<think>\nI add.\n</think>\n\n"
+            '<tool_call>\n{"name": "add", "arguments": {}}\n</tool_call>',
             "<think>\nDone.\n</think>\n\nIt is 3.",
             "Bye.",
         ],

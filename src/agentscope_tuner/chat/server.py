@@ -61,6 +61,7 @@ async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[Address]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()
     except OSError as error:
         listener.close()
         raise RunError(f"The endpoint cannot listen on {host}:{port}: {error}.") from error

@@ -90,15 +90,18 @@ class Session:
         """The tasks' results; RequestError if the session closes before they are there."""
         self._running.update(tasks)
         try:
-            return await asyncio.gather(*tasks)
+            completions = [] if self.closed else await asyncio.gather(*tasks)
         except asyncio.CancelledError:
-            if self.closed:
-                raise not_open(self.rollout_id) from None
-            raise
+            if not self.closed:
+                raise
         finally:
             self._running.difference_update(tasks)
             for task in tasks:
                 task.cancel()
+        # A result may have been there already when the session closed: it came too late as well.
+        if self.closed:
+            raise not_open(self.rollout_id)
+        return completions
 
     def close(self) -> None:
         """End the rollout: pending calls are cancelled, later ones fail, nothing is recorded."""
