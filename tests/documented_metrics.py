@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 _PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
-_KEY = re.compile(r"`([a-z_]+(?:/[\w<>]+)*)`")
+_KEY = re.compile(r"`([a-z_]+(?:/[\w<>@]+)*)`")
 
 
 def documented_keys() -> list[str]:
