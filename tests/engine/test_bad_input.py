@@ -1,4 +1,4 @@
-"""Bad input is one clear sentence before any time is spent; failing rollouts are data after that."""
+"""Bad input is one clear sentence before time is spent; failing rollouts are data after that."""
 
 from __future__ import annotations
 
