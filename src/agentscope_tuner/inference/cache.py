@@ -1,7 +1,8 @@
 """Keys and values in pages.
 
-Keys of a page are stored `[head_dim, PAGE_TOKENS]` and values `[PAGE_TOKENS, head_dim]`, the
-layouts in which the CPU kernel (`native.c`) reads both without a shuffle.
+A page's values are stored `[PAGE_TOKENS, head_dim]`, its keys `[head_dim / W, PAGE_TOKENS, W]` with
+the W elements that four bytes hold side by side: so the CPU kernel (`native.c`) reads both without
+a shuffle.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from agentscope_tuner.inference.pages import PAGE_TOKENS
 
 
 class KVCache:
-    """Keys `[layers, pages, kv_heads, head_dim, PAGE_TOKENS]` and values with the last two swapped.
+    """Keys `[layers, pages, kv_heads, head_dim / W, PAGE_TOKENS, W]`, values `[layers, pages,
+    kv_heads, PAGE_TOKENS, head_dim]`.
 
     The memory is reserved at once; on a CPU the system only commits the pages that are written.
     Zeros, because a masked score times an uninitialised NaN is NaN.
@@ -29,14 +31,16 @@ class KVCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (layers, pages, kv_heads)
-        self.keys = torch.zeros(*shape, head_dim, PAGE_TOKENS, dtype=dtype, device=device)
+        shape, pack = (layers, pages, kv_heads), 4 // dtype.itemsize
+        key_shape = (*shape, head_dim // pack, PAGE_TOKENS, pack)
+        self.keys = torch.zeros(key_shape, dtype=dtype, device=device)
         self.values = torch.zeros(*shape, PAGE_TOKENS, head_dim, dtype=dtype, device=device)
 
     def write(self, layer: int, batch: Batch, k_TKD: Tensor, v_TKD: Tensor) -> None:
         """Store the keys and values of a batch's tokens."""
         page_T, place_T = batch.write_places
-        self.keys[layer][page_T, :, :, place_T] = k_TKD
+        pack = self.keys.shape[-1]
+        self.keys[layer][page_T, :, :, place_T] = k_TKD.unflatten(-1, (-1, pack))
         self.values[layer][page_T, :, place_T] = v_TKD
 
     def copy_page(self, source: int, target: int) -> None:
@@ -46,9 +50,7 @@ class KVCache:
 
     def gather(self, layer: int, pages_BP: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of some sequences, each `[B, kv_heads, P * PAGE_TOKENS, head_dim]`."""
-        k_BPKDN = self.keys[layer][pages_BP]
+        k_BPKDNW = self.keys[layer][pages_BP]
         v_BPKND = self.values[layer][pages_BP]
-        return (
-            k_BPKDN.permute(0, 2, 1, 4, 3).flatten(2, 3),
-            v_BPKND.transpose(1, 2).flatten(2, 3),
-        )
+        k_BKPNDW = k_BPKDNW.permute(0, 2, 1, 4, 3, 5)
+        return k_BKPNDW.flatten(4, 5).flatten(2, 3), v_BPKND.transpose(1, 2).flatten(2, 3)

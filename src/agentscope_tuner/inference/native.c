@@ -10,26 +10,29 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #define N 16
+#define BLOCK_PAGES 8
 #define MAX_HEAD 256
 #define MAX_GROUP 16
 
 typedef float floats __attribute__((vector_size(4 * N)));
+typedef uint32_t words __attribute__((vector_size(4 * N)));
 
+/* A word is what 4 bytes hold: PACK elements. Keys lie in a page as [D / PACK][N][PACK], values as
+ * [N][D]; so a vector of words is PACK vectors of floats, without a shuffle. */
 #ifdef ELEMENT_F32
 typedef float element;
+#define PACK 1
 static inline float load(element x) { return x; }
 static inline element store(float x) { return x; }
-static inline floats load_floats(const element *x) {
-    floats y;
-    memcpy(&y, x, sizeof y);
-    return y;
-}
+static inline floats part(words x, int i) { return (void)i, (floats)x; }
 #else
 typedef uint16_t element; /* the upper half of an fp32 number */
-typedef uint16_t shorts __attribute__((vector_size(2 * N)));
-typedef uint32_t words __attribute__((vector_size(4 * N)));
+#define PACK 2
 static inline float load(element x) {
     uint32_t bits = (uint32_t)x << 16;
     float y;
@@ -41,19 +44,36 @@ static inline element store(float x) { /* round to nearest, ties to even */
     memcpy(&bits, &x, 4);
     return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
 }
-static inline floats load_floats(const element *x) {
-    shorts half;
-    memcpy(&half, x, sizeof half);
-    return (floats)(__builtin_convertvector(half, words) << 16);
-}
+static inline floats part(words x, int i) { return (floats)(i ? x & 0xffff0000u : x << 16); }
 #endif
 
-/* e^x for x <= 0, relative error 2e-7: 2^n times a polynomial in the fraction. */
-static inline float exp_negative(float x) {
+static inline words load_words(const element *x) {
+    words y;
+    memcpy(&y, x, sizeof y);
+    return y;
+}
+
+/* sum += q * k over the PACK elements of a word of the query and of N tokens' keys. */
+static inline floats add_dot(floats sum, const element *q, const element *k) {
+    words key = load_words(k);
+#if defined(__AVX512BF16__) && PACK == 2
+    int32_t pair;
+    memcpy(&pair, q, sizeof pair);
+    return (floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)key);
+#else
+    for (int i = 0; i < PACK; i++) sum += load(q[i]) * part(key, i);
+    return sum;
+#endif
+}
+
+/* e^x, relative error 2e-7, clamped to 2^-126 .. 2^126: 2^n times a polynomial in the fraction. No
+ * branch, so that loops over it become vector code. */
+static inline float exp_clamped(float x) {
     float t = x * 1.44269504f;
     t = t < -126.0f ? -126.0f : t;
-    int32_t n = (int32_t)(t - 0.5f);
-    float f = t - (float)n;
+    t = t > 126.0f ? 126.0f : t;
+    float n = (t + 12582912.0f) - 12582912.0f; /* rounds to an integer */
+    float f = t - n;
     float p = 1.54035304e-4f;
     p = p * f + 1.33335581e-3f;
     p = p * f + 9.61812911e-3f;
@@ -63,7 +83,7 @@ static inline float exp_negative(float x) {
     p = p * f + 1.0f;
     int32_t bits;
     memcpy(&bits, &p, 4);
-    bits += n * (1 << 23);
+    bits += (int32_t)n * (1 << 23);
     memcpy(&p, &bits, 4);
     return p;
 }
@@ -93,18 +113,19 @@ void add_norm(element *x, const element *y, const element *weight, element *out,
     }
 }
 
-/* out = silu(gate) * up, or gelu_tanh(gate) * up; gate and up are the halves of a row. */
+/* out = silu(gate) * up, or gelu_tanh(gate) * up; gate and up are the halves of a row. Both are
+ * gate * sigmoid(z), as tanh(x) = 2 sigmoid(2x) - 1. */
 void gate(const element *gate_up, element *out, int64_t rows, int64_t size, int gelu) {
+    float slope = gelu ? 1.59576912f : 1.0f, cubic = gelu ? 0.044715f : 0.0f;
 #pragma omp parallel for
     for (int64_t t = 0; t < rows; t++) {
         const element *gate_t = gate_up + 2 * t * size, *up_t = gate_t + size;
+        element *out_t = out + t * size;
 #pragma omp simd
         for (int64_t i = 0; i < size; i++) {
             float g = load(gate_t[i]);
-            float z = gelu ? 1.59576912f * (g + 0.044715f * g * g * g) : g;
-            float e = exp_negative(z < 0 ? z : -z);
-            float sigmoid = (z < 0 ? e : 1.0f) / (1.0f + e);
-            out[t * size + i] = store(g * sigmoid * load(up_t[i]));
+            float z = slope * (g + cubic * g * g * g);
+            out_t[i] = store(g / (1.0f + exp_clamped(-z)) * load(up_t[i]));
         }
     }
 }
@@ -143,71 +164,92 @@ void rotate_and_store(element *qkv, const element *q_norm, const element *k_norm
             element *key = row + (H + k) * D, *value = key + K * D;
             rotate(key, k_norm, eps, cos_t, sin_t, D);
             element *key_page = keys + (page * K + k) * D * N;
-            for (int64_t d = 0; d < D; d++) key_page[d * N + place] = key[d];
+            for (int64_t d = 0; d < D; d++)
+                key_page[(d / PACK * N + place) * PACK + d % PACK] = key[d];
             memcpy(values + ((page * K + k) * N + place) * D, value, D * sizeof(element));
         }
     }
 }
 
-/* Attention of each token over its sequence up to itself, page by page with a running maximum
+static inline void prefetch(const element *x, int64_t size) {
+    for (int64_t i = 0; i < size; i += 64 / sizeof *x) __builtin_prefetch(x + i);
+}
+
+/* Attention of each token over its sequence up to itself, in blocks of pages with a running maximum
  * (Milakov and Gimelshein 2018). window 0: all of the sequence. */
 void attend(const element *qkv, const element *keys, const element *values,
             const int64_t *positions, const int64_t *span, const int32_t *pages,
             int64_t pages_a_span, element *out, int64_t T, int64_t H, int64_t K, int64_t D,
             int64_t window, float scale) {
-    int64_t group = H / K, chunks = D / N;
+    int64_t group = H / K, words_a_head = D / PACK, chunks = words_a_head / N;
 #pragma omp parallel for schedule(dynamic, 4)
     for (int64_t unit = 0; unit < T * K; unit++) {
         int64_t t = unit / K, k = unit % K;
         int64_t end = positions[t] + 1, first = window && window < end ? end - window : 0;
-        float q[MAX_GROUP][MAX_HEAD], max[MAX_GROUP], sum[MAX_GROUP];
+        const int32_t *page = pages + span[t] * pages_a_span;
+        float scores[MAX_GROUP][BLOCK_PAGES * N], max[MAX_GROUP], sum[MAX_GROUP];
         floats acc[MAX_GROUP][MAX_HEAD / N];
         for (int64_t g = 0; g < group; g++) {
-            const element *q_g = qkv + t * (H + 2 * K) * D + (k * group + g) * D;
-            for (int64_t d = 0; d < D; d++) q[g][d] = load(q_g[d]) * scale;
-            for (int64_t c = 0; c < chunks; c++) acc[g][c] = (floats){0};
+            memset(acc[g], 0, D * sizeof(float));
             max[g] = -INFINITY;
             sum[g] = 0;
         }
-        for (int64_t p = first / N; p * N < end; p++) {
-            int64_t page = pages[span[t] * pages_a_span + p];
-            const element *key_page = keys + (page * K + k) * D * N;
-            const element *value_page = values + (page * K + k) * N * D;
-            for (int64_t g = 0; g < group; g++) {
-                floats s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}; /* hide the adder's latency */
-                for (int64_t d = 0; d < D; d += 4) {
-                    s0 += q[g][d] * load_floats(key_page + d * N);
-                    s1 += q[g][d + 1] * load_floats(key_page + (d + 1) * N);
-                    s2 += q[g][d + 2] * load_floats(key_page + (d + 2) * N);
-                    s3 += q[g][d + 3] * load_floats(key_page + (d + 3) * N);
+        for (int64_t p0 = first / N; p0 * N < end; p0 += BLOCK_PAGES) {
+            int64_t count = (end - 1) / N + 1 - p0;
+            count = count < BLOCK_PAGES ? count : BLOCK_PAGES;
+            int64_t length = count * N, from = first - p0 * N, to = end - p0 * N;
+            for (int64_t p = 0; p < count; p++) {
+                const element *key_page = keys + (page[p0 + p] * K + k) * D * N;
+                prefetch(values + (page[p0 + p] * K + k) * D * N, D * N);
+                if (p + 1 < count) prefetch(keys + (page[p0 + p + 1] * K + k) * D * N, D * N);
+                for (int64_t g = 0; g < group; g++) {
+                    const element *q = qkv + t * (H + 2 * K) * D + (k * group + g) * D;
+                    floats s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}; /* hide the adder's latency */
+                    for (int64_t w = 0; w < words_a_head; w += 4) {
+                        s0 = add_dot(s0, q + w * PACK, key_page + w * N * PACK);
+                        s1 = add_dot(s1, q + (w + 1) * PACK, key_page + (w + 1) * N * PACK);
+                        s2 = add_dot(s2, q + (w + 2) * PACK, key_page + (w + 2) * N * PACK);
+                        s3 = add_dot(s3, q + (w + 3) * PACK, key_page + (w + 3) * N * PACK);
+                    }
+                    floats s = ((s0 + s1) + (s2 + s3)) * scale;
+                    memcpy(&scores[g][p * N], &s, sizeof s);
                 }
-                float s[N], high = max[g];
-                floats scores = (s0 + s1) + (s2 + s3);
-                memcpy(s, &scores, sizeof s);
-                int64_t from = first - p * N, to = end - p * N;
-                if (from > 0 || to < N)
-                    for (int64_t j = 0; j < N; j++) s[j] = j >= from && j < to ? s[j] : -INFINITY;
-                for (int64_t j = 0; j < N; j++) high = s[j] > high ? s[j] : high;
-                float shrink = exp_negative(max[g] - high), total = 0;
+            }
+            for (int64_t g = 0; g < group; g++) {
+                float *s = scores[g], high = max[g], total = 0;
+                for (int64_t j = 0; j < from; j++) s[j] = -INFINITY;
+                for (int64_t j = to; j < length; j++) s[j] = -INFINITY;
+#pragma omp simd reduction(max : high)
+                for (int64_t j = 0; j < length; j++) high = s[j] > high ? s[j] : high;
 #pragma omp simd reduction(+ : total)
-                for (int64_t j = 0; j < N; j++) {
-                    s[j] = s[j] == -INFINITY ? 0.0f : exp_negative(s[j] - high);
+                for (int64_t j = 0; j < length; j++) {
+                    s[j] = exp_clamped(s[j] - high);
                     total += s[j];
                 }
+                float shrink = exp_clamped(max[g] - high);
                 max[g] = high;
                 sum[g] = sum[g] * shrink + total;
                 for (int64_t c = 0; c < chunks; c++) {
-                    floats a = acc[g][c] * shrink;
-                    for (int64_t j = 0; j < N; j++)
-                        a += s[j] * load_floats(value_page + j * D + c * N);
-                    acc[g][c] = a;
+                    floats a[PACK];
+                    for (int i = 0; i < PACK; i++) a[i] = acc[g][c * PACK + i] * shrink;
+                    for (int64_t p = 0; p < count; p++) {
+                        const element *value_page =
+                            values + (page[p0 + p] * K + k) * N * D + c * N * PACK;
+                        for (int64_t j = 0; j < N; j++) {
+                            words value = load_words(value_page + j * D);
+                            for (int i = 0; i < PACK; i++) a[i] += s[p * N + j] * part(value, i);
+                        }
+                    }
+                    for (int i = 0; i < PACK; i++) acc[g][c * PACK + i] = a[i];
                 }
             }
         }
         for (int64_t g = 0; g < group; g++) {
             element *out_g = out + (t * H + k * group + g) * D;
-            const float *acc_g = (const float *)acc[g];
-            for (int64_t d = 0; d < D; d++) out_g[d] = store(acc_g[d] / sum[g]);
+            for (int64_t d = 0; d < D; d++) {
+                int64_t chunk = d / (N * PACK), lane = d / PACK % N;
+                out_g[d] = store(acc[g][chunk * PACK + d % PACK][lane] / sum[g]);
+            }
         }
     }
 }
@@ -230,7 +272,7 @@ void draw(const element *logits, const float *temperatures, const double *unifor
             int64_t start = block * BLOCK, stop = start + BLOCK < V ? start + BLOCK : V;
             float sum = 0;
 #pragma omp simd reduction(+ : sum)
-            for (int64_t i = start; i < stop; i++) sum += exp_negative((load(x[i]) - high) * inverse);
+            for (int64_t i = start; i < stop; i++) sum += exp_clamped((load(x[i]) - high) * inverse);
             sums[block] = sum;
             total += sum;
         }
@@ -239,7 +281,7 @@ void draw(const element *logits, const float *temperatures, const double *unifor
         while (block < last && left >= sums[block]) left -= sums[block++];
         int64_t token = block * BLOCK, stop = token + BLOCK < V ? token + BLOCK : V;
         int64_t likely = token; /* taken if rounding has left something over at the end */
-        while (token < stop && (left -= exp_negative((load(x[token]) - high) * inverse)) >= 0) {
+        while (token < stop && (left -= exp_clamped((load(x[token]) - high) * inverse)) >= 0) {
             likely = load(x[token]) > load(x[likely]) ? token : likely;
             token++;
         }

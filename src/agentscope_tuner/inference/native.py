@@ -172,7 +172,7 @@ def choose_ops(
     fits = (
         device.type == "cpu"
         and dtype in ELEMENTS
-        and architecture.head_dim % 16 == 0
+        and architecture.head_dim % (64 // dtype.itemsize) == 0
         and architecture.head_dim <= 256
         and architecture.heads // architecture.kv_heads <= 16
     )
