@@ -107,7 +107,7 @@ async def test_a_connection_that_breaks_off_ends_the_sampling(
 
 
 async def test_without_listening_there_is_no_url(smol: PreTrainedTokenizerBase) -> None:
-    service = serve(smol, saying(smol, []))
+    service, other = (serve(smol, saying(smol, [])) for _ in range(2))
     session = service.open("r1")
     for name in ("base_url", "api_key"):
         with pytest.raises(RunError, match="listening"):
@@ -117,7 +117,7 @@ async def test_without_listening_there_is_no_url(smol: PreTrainedTokenizerBase) 
         taken = int(address.url.rpartition(":")[2])
         assert session.model.base_url == f"http://127.0.0.1:{taken}/rollouts/r1/v1"
         with pytest.raises(RunError, match=str(taken)):
-            async with service.listen(port=taken):
+            async with other.listen(port=taken):
                 pass
     assert time.monotonic() - began < 5
     with pytest.raises(RunError):

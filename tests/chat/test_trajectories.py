@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from agentscope_tuner.chat.recorder import branch_causes
 from agentscope_tuner.trajectory import Trajectory
 
 ANSWERS = [
@@ -39,8 +38,8 @@ def assert_faithful(trajectory: Trajectory, said: list[tuple[list[int], list[int
     for call in trajectory.calls:
         assert trajectory.segments[call.segment].sampled is not None
     assert sum(segment.sampled is not None for segment in trajectory.segments) == len(said)
-    if said:
-        assert len(trajectory.leaves()) == 1 + branch_causes(trajectory).total()
+    causes = [call.branch for call in trajectory.calls if call.branch is not None]
+    assert len(trajectory.leaves()) == (1 + len(causes) if said else 0)
 
 
 def as_agents_send_it(message: dict[str, Any], how: str) -> dict[str, Any] | None:
@@ -177,11 +176,12 @@ async def ask_in_turn(
     tokenizer: PreTrainedTokenizerBase, *requests: tuple[list[dict[str, Any]], dict[str, Any]]
 ) -> list[str | None]:
     """The causes of calls that are made one after the other; the sampler answers 0, 1, 2, ..."""
-    service = serve(tokenizer, saying(tokenizer, map(str, range(100))))
+    sampler = saying(tokenizer, map(str, range(100)))
+    service = serve(tokenizer, sampler)
     session = service.open("r1")
     for messages, fields in requests:
         await Client(service).message(messages, **fields)
-    assert len(session.trajectory.leaves()) == 1 + branch_causes(session.trajectory).total()
+    assert_faithful(session.trajectory, sampler.said)
     return [call.branch for call in session.trajectory.calls]
 
 

@@ -21,7 +21,6 @@ trajectory exactly if it has a cause:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -189,8 +188,3 @@ class Recorder:
             same_tools = any(other.tools == settings.tools for other in others)
             cause = "settings_changed" if same_tools else "tools_changed"
         return found, depth, cause
-
-
-def branch_causes(trajectory: Trajectory) -> Counter[str]:
-    """How many branches each cause began; with the first one they are all of its leaves."""
-    return Counter(call.branch for call in trajectory.calls if call.branch is not None)

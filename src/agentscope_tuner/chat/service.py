@@ -101,6 +101,8 @@ class ChatService:
         Raises:
             RunError: the port is taken.
         """
+        if self.address is not None:
+            raise RuntimeError(f"the endpoint listens on {self.address.url} already")
         async with server.listen(self.endpoint, host, port) as self.address:
             try:
                 yield self.address
