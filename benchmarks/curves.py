@@ -90,18 +90,18 @@ def report(runs: dict[int, Records], seconds: dict[int, float]) -> str:
 
 `make curves`: SmolLM2-135M-Instruct (its 4-bit GGUF file, dequantised), a ReAct agent, sums and
 differences of two one-digit numbers, 8 tasks x 8 rollouts a step, 24 new tokens, AdamW at 1e-5. The
-reward is 1 if the last number of the reply is the answer. Held-out tasks: 64 from another seed of the
-generator, one sample each at temperature 1, the same random numbers at every evaluation. There are only
-200 different tasks of this kind, so held-out ones also occur among the 512 to learn from: the figures show
-that the model learns, not that it generalises.
+reward is 1 if the last number of the reply is the answer. Held-out tasks: 64 from another seed of
+the generator, one sample each at temperature 1, the same random numbers at every evaluation. There
+are only 200 different tasks of this kind, so held-out ones also occur among the 512 to learn from:
+the figures show that the model learns, not that it generalises.
 
 {heading}
 |{" --- |" * (len(steps) + 2)}
 {chr(10).join(rows)}
 
-Held-out reward {first.mean():.3f} (sd {first.std(ddof=1):.3f}) before and {last.mean():.3f} (sd
-{last.std(ddof=1):.3f}) after. The standard error of one figure from 64 samples is about 0.05. Minutes are of
-the whole command: loading, tuning, every evaluation shown, saving. Largest
+Held-out reward {first.mean():.3f} (sd {first.std(ddof=1):.3f}) before and {last.mean():.3f}
+(sd {last.std(ddof=1):.3f}) after. The standard error of one figure from 64 samples is about 0.05.
+Minutes are of the whole command: loading, tuning, every evaluation shown, saving. Largest
 `policy/kl_sampler_learner` of any step: {mismatch:.4f}.
 
 ![Reward by step](results.png)
