@@ -1,7 +1,8 @@
 """What an algorithm is: advantages for groups of rollouts, and a loss for sampled tokens.
 
 The learner knows no algorithm: it computes log-probabilities, asks for a loss per token, weighs
-and sums it. Shapes: N is the number of trained tokens of a pack, flat.
+and sums it. A batch reaches `loss` in pieces of any size, so one token's loss may depend on no
+other token. Shapes: N is the number of tokens of a piece, flat.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from agentscope_tuner.trajectory import RolloutGroup
 
 @dataclass(slots=True)
 class TokenBatch:
-    """The trained tokens of one pack."""
+    """Some of the trained tokens of a batch."""
 
     logprobs_N: Tensor
     """Under the learner's current weights, with gradient, over the support drawn from."""

@@ -1,13 +1,13 @@
 """Correction for a sampler whose probabilities differ from the learner's.
 
 A sampler in lower precision, or one version behind, draws from mu where the learner computes pi.
-The policy gradient over mu's tokens is exact with weights pi / mu; cutting these off at `CAP` bounds
-the variance at the price of a small bias:
+The policy gradient over mu's tokens is exact with weights pi / mu; cutting these off at `CAP`
+bounds the variance at the price of a small bias:
 
     weight = min(pi(token) / mu(token), CAP)
 
-Espeholt et al., "IMPALA", 2018 (arXiv:1802.01561); Yao et al., "Your Efficient RL Framework Secretly
-Brings You Off-Policy RL Training", 2025 (truncated importance sampling).
+Espeholt et al., "IMPALA", 2018 (arXiv:1802.01561); Yao et al., "Your Efficient RL Framework
+Secretly Brings You Off-Policy RL Training", 2025 (truncated importance sampling).
 """
 
 from __future__ import annotations

@@ -38,9 +38,9 @@ def get_algorithm(
 ) -> Algorithm:
     """The algorithm of this name with these parts.
 
-    `policy_loss_fn` None is the algorithm's own (`ppo`, for `sft` its likelihood); `kl_loss_fn` None
-    or "none" is no KL term. Raises InputError, which lists what is known, for an unknown name, and
-    for an argument that would have no effect.
+    `policy_loss_fn` None is the algorithm's own (`ppo`, for `sft` its likelihood); `kl_loss_fn`
+    None or "none" is no KL term. Raises InputError, which lists what is known, for an unknown name,
+    and for an argument that would have no effect.
     """
     _check_known("algorithm_type", algorithm_type, ALGORITHM_TYPES)
     kl_name = None if kl_loss_fn == "none" else kl_loss_fn

@@ -1,54 +1,75 @@
-"""Log-probabilities of a pack's trained tokens under a Hugging Face decoder."""
+"""From a pack to hidden states and the head that turns them into log-probabilities."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.training import tree_attention
-from agentscope_tuner.training.packing import Pack
-from agentscope_tuner.training.token_logprobs import Head, token_logprobs
-from agentscope_tuner.training.tree_attention import TreeLayout
+from agentscope_tuner.training.pack import Pack
+from agentscope_tuner.training.token_logprobs import Head
+from agentscope_tuner.training.tree_layout import TreeLayout
 
 MODEL_TYPES = ("gemma3_text", "llama", "qwen2", "qwen3")
 """Decoders whose attention takes a layout and whose logits are `lm_head(hidden)`, capped or not."""
 
 
-def prepare(model: PreTrainedModel) -> None:
-    """Make the model attend along trees. Raises InputError for an architecture that is not known."""
+def prepare(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """Move the model and make it attend along trees; returns it.
+
+    Raises InputError for an unknown architecture.
+    """
     if model.config.model_type not in MODEL_TYPES:
         raise InputError(
             f"cannot train a model of type {model.config.model_type!r}; known types are: "
             f"{', '.join(MODEL_TYPES)}"
         )
     model.set_attn_implementation(tree_attention.NAME)
+    module: torch.nn.Module = model
+    module.to(device).eval()
+    return model
 
 
-def pack_logprobs(model: PreTrainedModel, pack: Pack) -> tuple[Tensor, Tensor]:
-    """ln p of each trained token over its support, and the entropy there in nats, both [N].
-
-    The log-probabilities are those of the distribution that was drawn from: at the recorded
-    temperature, within the recorded support.
-    """
-    device = model.device
-    decoder = model.get_decoder()
+def predecessor_states(model: PreTrainedModel, pack: Pack) -> Tensor:
+    """Hidden states [N, E] that the pack's trained tokens are predicted from."""
+    decoder: Any = model.get_decoder()
     hidden_1TE = decoder(
-        input_ids=_on(pack.token_ids_T, device)[None],
-        position_ids=_on(pack.position_ids_T, device)[None],
+        input_ids=_on(pack.token_ids_T, model.device)[None],
+        position_ids=_on(pack.position_ids_T, model.device)[None],
         use_cache=False,
-        tree=TreeLayout.of(pack, device),
+        tree=TreeLayout.of(pack, model.device),
     ).last_hidden_state
-    head = Head(
-        targets_N=_on(pack.targets_N, device),
-        temperatures_N=_on(pack.temperatures_N, device),
+    return hidden_1TE[0, _on(pack.predecessors_N, model.device)]
+
+
+def head_of(model: PreTrainedModel, pack: Pack) -> Head:
+    """The head that gives the pack's tokens their probability under what was drawn from.
+
+    That is at the recorded temperature, within the recorded support.
+    """
+    output: Any = model.get_output_embeddings()
+    return Head(
+        weight_VE=output.weight,
+        targets_N=_on(pack.targets_N, model.device),
+        temperatures_N=_on(pack.temperatures_N, model.device),
         supports=pack.supports,
         softcap=getattr(model.config, "final_logit_softcapping", None),
     )
-    hidden_NE = hidden_1TE[0, _on(pack.predecessors_N, device)]
-    return token_logprobs(hidden_NE, model.get_output_embeddings().weight, head)
 
 
-def _on(array, device: torch.device) -> Tensor:
+@torch.no_grad()
+def pack_logprobs(model: PreTrainedModel, pack: Pack) -> Tensor:
+    """ln p of each trained token [N], without gradient."""
+    hidden_NE = predecessor_states(model, pack)
+    head = head_of(model, pack)
+    chunks = [head.logprobs(hidden_NE[rows], rows)[0] for rows in head.chunks()]
+    return torch.cat(chunks)
+
+
+def _on(array: NDArray, device: torch.device) -> Tensor:
     return torch.from_numpy(array).to(device)

@@ -6,26 +6,31 @@ elsewhere is one more class with the same ones.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agentscope_tuner.algorithms.base import Algorithm, TokenBatch
-from agentscope_tuner.algorithms.kl import low_var_kl
 from agentscope_tuner.errors import InputError, RunError
-from agentscope_tuner.training.forward import pack_logprobs, prepare
+from agentscope_tuner.training import forward
 from agentscope_tuner.training.lora import LoraSettings, add_adapters, merged_weights
 from agentscope_tuner.training.master_weights import MasterWeights
+from agentscope_tuner.training.memory import (
+    activation_bytes,
+    available_bytes,
+    keep_freed_memory,
+)
 from agentscope_tuner.training.optimization import OptimizerSettings
-from agentscope_tuner.training.packing import Pack, pack_groups, trained_tokens
+from agentscope_tuner.training.pack import Pack
+from agentscope_tuner.training.packing import pack_groups, trained_tokens
+from agentscope_tuner.training.saving import save_model_directory
+from agentscope_tuner.training.token_metrics import TokenMetrics
 from agentscope_tuner.trajectory import RolloutGroup
 
 
@@ -49,13 +54,16 @@ class LocalLearner:
         model for algorithms with a KL term; with `lora` the model without its adapters serves.
         Raises InputError if the architecture is not known.
         """
-        prepare(model)
-        self.model = model.to(device)
+        self.device = torch.device(device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        self.model = forward.prepare(model, self.device)
         self.settings = optimizer
         self.max_tokens_per_pack = max_tokens_per_pack
         self.step = 0
         """Calls of `optim_step` so far."""
         self._adapters = None if lora is None else add_adapters(model, lora)
+        model.activation_checkpointing_enable()  # takes effect in training mode only
         self._masters = MasterWeights(model, compute_dtype)
         self._optimizer = torch.optim.AdamW(
             list(self._masters.by_name.values()),
@@ -67,49 +75,37 @@ class LocalLearner:
         )
         self._reference = reference
         if reference is not None:
-            prepare(reference)
-            MasterWeights(reference.to(device).requires_grad_(False), compute_dtype)
+            forward.prepare(reference, self.device).requires_grad_(False)
+            MasterWeights(reference, compute_dtype)
+        self._activation_budget = available_bytes(self.device) // 2
+        """Bytes of activations up to which they are kept and not computed again."""
 
     def forward_backward(
         self, groups: Sequence[RolloutGroup], algorithm: Algorithm
     ) -> dict[str, float]:
         """Add the gradient of one batch, whose advantages are set.
 
-        The loss is the mean over all tokens that have an advantage, however they are packed. Tokens
-        whose advantage is 0 count in that mean and in `train/tokens`, but are not computed unless the
-        algorithm has a term that needs them.
+        The loss is the mean over all trained tokens of rollouts that have an advantage, however
+        they are packed. Those whose advantage is 0 count in that mean and in `train/tokens`, but
+        are not computed unless the algorithm has a term that gives them a gradient.
         """
-        tokens = sum(
-            trained_tokens(rollout)
-            for group in groups
-            for rollout in group.rollouts
-            if rollout.advantage is not None
-        )
-        packs = pack_groups(
-            groups,
-            self.max_tokens_per_pack,
-            skip_zero_advantage=not algorithm.learns_without_advantage,
-        )
+        skip = not algorithm.learns_without_advantage
+        packs = pack_groups(groups, self.max_tokens_per_pack, skip_zero_advantage=skip)
         computed = sum(len(pack.targets_N) for pack in packs)
-        metrics = {
-            "train/tokens": float(tokens),
-            "train/skipped_tokens": float(tokens - computed),
+        skipped = 0
+        if skip:
+            rollouts = (rollout for group in groups for rollout in group.rollouts)
+            skipped = sum(trained_tokens(rollout) for rollout in rollouts if rollout.advantage == 0)
+        metrics = TokenMetrics()
+        for pack in packs:
+            self._backward(pack, algorithm, computed + skipped, metrics)
+        return {
+            "train/tokens": float(computed + skipped),
+            "train/skipped_tokens": float(skipped),
             "train/packed_tokens": float(sum(len(pack.token_ids_T) for pack in packs)),
             "train/packs": float(len(packs)),
+            **metrics.result(computed + skipped, computed),
         }
-        sums: dict[str, float] = defaultdict(float)
-        maxima: dict[str, float] = defaultdict(float)
-        for pack in packs:
-            batch = self._token_batch(pack, algorithm)
-            loss_N, extra = algorithm.loss(batch)
-            (loss_N.sum() / tokens).backward()
-            sums["policy/loss"] += loss_N.sum().item() / tokens
-            for name, value_N in {**_token_metrics(batch, algorithm), **extra}.items():
-                sums[f"policy/{name}"] += value_N.sum().item() / computed
-            if not algorithm.supervised:
-                ratio_N = torch.exp(batch.logprobs_N.detach() - batch.old_logprobs_N)
-                maxima["policy/ratio_max"] = max(maxima["policy/ratio_max"], ratio_N.max().item())
-        return {**metrics, **sums, **maxima}
 
     def optim_step(self) -> dict[str, float]:
         """Update the weights with the accumulated gradient and forget it.
@@ -119,17 +115,16 @@ class LocalLearner:
         """
         lr = self.settings.lr_at(self.step)
         self.step += 1
-        weights = [w for w in self._masters.by_name.values() if w.grad is not None]
-        norm = torch.nn.utils.get_total_norm([w.grad for w in weights]) if weights else 0.0
-        grad_norm = float(norm)
-        if not torch.isfinite(torch.tensor(grad_norm)):
+        grads = [w.grad for w in self._masters.by_name.values() if w.grad is not None]
+        grad_norm = float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
+        if not math.isfinite(grad_norm):
             raise RunError(
                 f"the gradient of update {self.step} is not finite; lower the learning rate, or "
                 "compute in float32"
             )
-        if weights:
+        if grads:
             if self.settings.grad_clip is not None and grad_norm > self.settings.grad_clip:
-                torch._foreach_mul_([w.grad for w in weights], self.settings.grad_clip / grad_norm)
+                torch._foreach_mul_(grads, self.settings.grad_clip / grad_norm)
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
             self._optimizer.step()
@@ -137,23 +132,23 @@ class LocalLearner:
             self._masters.publish()
         return {"policy/grad_norm": grad_norm, "policy/lr": lr}
 
-    @torch.no_grad()
     def logprobs(self, groups: Sequence[RolloutGroup]) -> dict[tuple[int, int, int], float]:
         """ln p of every trained token of the rollouts that have an advantage.
 
         Keys are (number of the rollout through all groups, segment, index in the segment).
         """
-        result = {}
+        found: dict[tuple[int, int, int], float] = {}
         for pack in pack_groups(groups, self.max_tokens_per_pack):
-            logprobs_N, _ = pack_logprobs(self.model, pack)
-            origins = (tuple(origin) for origin in pack.origins_N3.tolist())
-            result.update(zip(origins, logprobs_N.tolist(), strict=True))
-        return result
+            values = forward.pack_logprobs(self.model, pack).tolist()
+            for (rollout, segment, index), value in zip(pack.origins_N3, values, strict=True):
+                found[int(rollout), int(segment), int(index)] = value
+        return found
 
     def weights(self) -> dict[str, Tensor]:
         """The model's weights under their Hugging Face names, in the compute dtype.
 
-        Not copies, except where an adapter is merged: they change with the next `optim_step`.
+        Not copies, except where an adapter is merged: they change with the next `optim_step`. A
+        head that is tied to the embedding appears once, under the embedding's name.
         """
         if self._adapters is not None:
             return merged_weights(self.model)
@@ -165,18 +160,9 @@ class LocalLearner:
         Full tuning writes the float32 weights, from which training resumes exactly; with adapters,
         the merged weights as they are sampled from.
         """
-        weights = self._masters.by_name if self._adapters is None else self.weights()
-        tensors = {name: weight.detach() for name, weight in weights.items()}
-        config = deepcopy(self.model.config)
-        config.architectures = [type(self.model).__name__]
-        config.dtype = next(iter(tensors.values())).dtype
-        directory.mkdir(parents=True, exist_ok=True)
-        config.save_pretrained(directory)
-        if self.model.generation_config is not None:
-            self.model.generation_config.save_pretrained(directory)
-        save_torch_state_dict(tensors, directory)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(directory)
+        full = {name: weight.detach() for name, weight in self._masters.by_name.items()}
+        weights = full if self._adapters is None else self.weights()
+        save_model_directory(directory, self.model, weights, tokenizer)
 
     def save_adapter(self, directory: Path) -> None:
         """Write the adapters alone, as peft does. Raises InputError without `lora`."""
@@ -185,10 +171,10 @@ class LocalLearner:
         self._adapters.save_pretrained(str(directory))
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs beyond the model that this learner is made with.
+        """What resuming needs beyond the model that the learner is made with; not copied.
 
-        Full tuning: the optimizer and the count of updates (the model comes from `save_model`);
-        with adapters: these too.
+        With full tuning that model comes from `save_model`; with adapters it is the original one,
+        and the adapters are in here.
         """
         adapters = self._masters.by_name if self._adapters is not None else {}
         return {
@@ -206,33 +192,42 @@ class LocalLearner:
                 self._masters.by_name[name].copy_(weight)
         self._masters.publish()
 
-    def _token_batch(self, pack: Pack, algorithm: Algorithm) -> TokenBatch:
-        device = self.model.device
-        logprobs_N, entropy_N = pack_logprobs(self.model, pack)
-        return TokenBatch(
-            logprobs_N=logprobs_N,
-            old_logprobs_N=torch.from_numpy(pack.old_logprobs_N).to(device),
-            advantages_N=torch.from_numpy(pack.advantages_N).to(device),
-            entropy_N=entropy_N,
-            ref_logprobs_N=self._reference_logprobs(pack) if algorithm.needs_reference else None,
-        )
+    def _backward(
+        self, pack: Pack, algorithm: Algorithm, tokens: int, metrics: TokenMetrics
+    ) -> None:
+        """Add a pack's share of the gradient of a loss that is the mean over `tokens` tokens."""
+        reference_N = self._reference_logprobs(pack) if algorithm.needs_reference else None
+        old_logprobs_N = torch.from_numpy(pack.old_logprobs_N).to(self.device)
+        advantages_N = torch.from_numpy(pack.advantages_N).to(self.device)
+        needed = activation_bytes(self.model.config, len(pack.token_ids_T), self.model.dtype)
+        # In training mode activations are computed twice instead of kept.
+        self.model.train(needed > self._activation_budget)
+        hidden_NE = forward.predecessor_states(self.model, pack)
+        head = forward.head_of(self.model, pack)
+        hidden_grad_NE = torch.empty_like(hidden_NE)
+        for rows in head.chunks():
+            # Going backward chunk by chunk keeps only one chunk of probabilities alive.
+            hidden_nE = hidden_NE[rows].detach().requires_grad_()
+            logprobs_n, entropy_n = head.logprobs(hidden_nE, rows)
+            batch = TokenBatch(
+                logprobs_N=logprobs_n,
+                old_logprobs_N=old_logprobs_N[rows],
+                advantages_N=advantages_N[rows],
+                entropy_N=entropy_n,
+                ref_logprobs_N=None if reference_N is None else reference_N[rows],
+            )
+            loss_n, extra = algorithm.loss(batch)
+            (loss_n.sum() / tokens).backward()
+            assert hidden_nE.grad is not None
+            hidden_grad_NE[rows] = hidden_nE.grad
+            metrics.add(loss_n, extra, batch)
+            if not algorithm.supervised:
+                metrics.add_mismatch(batch)
+        hidden_NE.backward(hidden_grad_NE)
 
-    @torch.no_grad()
     def _reference_logprobs(self, pack: Pack) -> Tensor:
         if self._adapters is None and self._reference is None:
             raise InputError("a KL term needs a reference model; give the learner one")
         without = nullcontext() if self._adapters is None else self._adapters.disable_adapter()
         with without:
-            return pack_logprobs(self._reference or self.model, pack)[0]
-
-
-def _token_metrics(batch: TokenBatch, algorithm: Algorithm) -> dict[str, Tensor]:
-    """What every pack reports, per token."""
-    assert batch.entropy_N is not None
-    metrics = {"entropy": batch.entropy_N.detach()}
-    if not algorithm.supervised:
-        logprobs_N = batch.logprobs_N.detach()
-        metrics["ratio_mean"] = torch.exp(logprobs_N - batch.old_logprobs_N)
-        # Tokens were drawn by the sampler, so this estimates KL(sampler || learner).
-        metrics["kl_sampler_learner"] = low_var_kl(batch.old_logprobs_N, logprobs_N)
-    return metrics
+            return forward.pack_logprobs(self._reference or self.model, pack)

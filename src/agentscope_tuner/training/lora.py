@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -24,7 +24,7 @@ class LoraSettings:
     """Size and place of the adapters. Raises InputError if the rank is not positive."""
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     target_modules: str | tuple[str, ...] = "all-linear"
     """Names of the layers that get one; `all-linear`: every linear layer but the head."""
 
@@ -51,7 +51,7 @@ def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     deltas = {
         f"{name}.weight": module.get_delta_weight(ADAPTER)
         for name, module in model.named_modules()
-        if isinstance(module, LoraLayer)
+        if isinstance(module, Linear)
     }
     merged = {}
     with torch.no_grad():

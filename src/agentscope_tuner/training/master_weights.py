@@ -1,11 +1,14 @@
 """Full-precision weights behind a model that computes in lower precision.
 
-The model holds a copy in the compute dtype; gradients of every backward pass are added up in float32
-beside the float32 weights, and freed in the model as soon as they are there. An update too small for
-bfloat16's 8 bits is therefore not lost. Micikevicius et al., "Mixed Precision Training", 2017.
+The model holds a copy in the compute dtype; gradients of every backward pass are added up in
+float32 beside the float32 weights, and freed in the model as soon as they are there. An update too
+small for bfloat16's 8 bits is therefore not lost. Micikevicius et al., "Mixed Precision Training",
+2017 (arXiv:1710.03740).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +45,7 @@ class MasterWeights:
                 parameter.copy_(master)
 
 
-def _adder(master: Tensor):
+def _adder(master: Tensor) -> Callable[[Tensor], None]:
     def add(parameter: Tensor) -> None:
         assert parameter.grad is not None
         if master.grad is None:

@@ -1,138 +1,142 @@
-"""Log-probabilities of chosen tokens without ever holding all logits.
+"""Log-probabilities of chosen tokens from hidden states, a chunk of rows at a time.
 
-Logits of N tokens over V words are the largest tensor of a training step. They are computed a chunk
-of rows at a time in float32, reduced to one log-probability and one entropy a row, and computed again
-in the backward pass.
+Logits of N tokens over V words are the largest tensor of a training step. A chunk of rows is
+multiplied at once, and then normalised block by block in float32, in place: what is kept for the
+backward pass is one matrix of probabilities a chunk, in the compute dtype. A caller that turns each
+chunk into its loss and goes backward before the next one never holds more than that.
+
+Shapes: N rows of hidden states of width E, V words; n rows of a chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from agentscope_tuner.inference.base import Support
 
-CHUNK_BYTES = 128 * 2**20
-"""Memory for one chunk of float32 logits."""
+CHUNK_BYTES = 64 * 2**20
+"""Memory for the probabilities of one chunk."""
+
+BLOCK_BYTES = {"cpu": 6 * 2**20, "cuda": 256 * 2**20}
+"""Memory for the float32 logits of one block: what a CPU's cache holds; on CUDA, a whole chunk."""
 
 
 @dataclass(slots=True)
 class Head:
     """How hidden states become the distribution that was drawn from."""
 
+    weight_VE: Tensor
     targets_N: Tensor
     temperatures_N: Tensor
-    supports: Mapping[int, Support] = field(default_factory=dict)
+    supports: Mapping[int, Support]
     """Row -> the tokens that could have been drawn; absent: the whole vocabulary."""
     softcap: float | None = None
     """Logits x become softcap * tanh(x / softcap), as Gemma has it."""
 
-    def rows(self, start: int, end: int, vocabulary: int) -> Tensor | None:
-        """True at tokens outside the support, for the rows of a chunk; None: no such row."""
-        chosen = {i - start: s for i, s in self.supports.items() if start <= i < end}
+    def chunks(self) -> Iterator[slice]:
+        """The rows in pieces whose probabilities fit into `CHUNK_BYTES`."""
+        row_bytes = len(self.weight_VE) * self.weight_VE.element_size()
+        return _pieces(0, len(self.targets_N), CHUNK_BYTES // row_bytes)
+
+    def blocks(self, rows: slice) -> Iterator[slice]:
+        """These rows in pieces whose float32 logits fit into `BLOCK_BYTES`."""
+        block_bytes = BLOCK_BYTES[self.weight_VE.device.type]
+        return _pieces(rows.start, rows.stop, block_bytes // (len(self.weight_VE) * 4))
+
+    def logprobs(self, hidden_nE: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """ln p of these rows' targets, and the rows' entropies in nats, both [n] float32.
+
+        p = softmax(softcap(hidden @ weight.T) / temperature) over the row's support. Gradients
+        reach `hidden_nE` and `weight_VE`.
+        """
+        return _TokenLogprobs.apply(hidden_nE, self.weight_VE, self, rows)
+
+    def outside(self, rows: slice) -> Tensor | None:
+        """True at the tokens that these rows could not draw [n, V]; None: they could draw all."""
+        chosen = {i: self.supports[i] for i in range(rows.start, rows.stop) if i in self.supports}
         if not chosen:
             return None
-        outside = np.zeros((end - start, vocabulary), dtype=bool)
+        outside_nV = np.zeros((rows.stop - rows.start, len(self.weight_VE)), dtype=bool)
         for row, support in chosen.items():
-            outside[row] = True
-            if support.dtype == np.uint8:
-                inside = np.unpackbits(support, count=vocabulary, bitorder="little")
-                outside[row] = inside == 0
-            else:
-                outside[row, support] = False
-        return torch.from_numpy(outside).to(self.targets_N.device)
-
-
-def token_logprobs(hidden_NE: Tensor, weight_VE: Tensor, head: Head) -> tuple[Tensor, Tensor]:
-    """ln p of each row's target, and each row's entropy in nats, both [N] float32.
-
-    p = softmax(softcap(hidden @ weight.T) / temperature) over the row's support. Gradients reach
-    both `hidden_NE` and `weight_VE`.
-    """
-    return _TokenLogprobs.apply(hidden_NE, weight_VE, head)
+            outside_nV[row - rows.start] = ~_as_mask(support, len(self.weight_VE))
+        return torch.from_numpy(outside_nV).to(self.weight_VE.device)
 
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_NE: Tensor, weight_VE: Tensor, head: Head
+        ctx: Any, hidden_nE: Tensor, weight_VE: Tensor, head: Head, rows: slice
     ) -> tuple[Tensor, Tensor]:
-        logprobs_N = hidden_NE.new_empty(len(hidden_NE), dtype=torch.float32)
-        entropy_N = torch.empty_like(logprobs_N)
-        lse_N = torch.empty_like(logprobs_N)
-        for start, end in _chunks(hidden_NE, weight_VE):
-            logits_nV, _ = _logits(hidden_NE[start:end], weight_VE, head, start, end)
-            target_n = logits_nV.gather(1, head.targets_N[start:end, None])[:, 0]
-            lse_n = torch.logsumexp(logits_nV, dim=1)
-            p_nV = torch.exp(logits_nV - lse_n[:, None])
-            mean_n = (p_nV * logits_nV.nan_to_num_(neginf=0.0)).sum(1)
-            lse_N[start:end] = lse_n
-            logprobs_N[start:end] = target_n - lse_n
-            entropy_N[start:end] = lse_n - mean_n
-        ctx.save_for_backward(hidden_NE, weight_VE, lse_N, entropy_N)
-        ctx.head = head
+        p_nV = hidden_nE @ weight_VE.T  # logits, replaced by probabilities block by block
+        logprobs_n = hidden_nE.new_empty(len(hidden_nE), dtype=torch.float32)
+        entropy_n, lse_n = torch.empty_like(logprobs_n), torch.empty_like(logprobs_n)
+        for block in head.blocks(rows):
+            b = slice(block.start - rows.start, block.stop - rows.start)
+            logits_bV = p_nV[b].float()
+            if head.softcap is not None:
+                logits_bV = head.softcap * torch.tanh(logits_bV / head.softcap)
+            logits_bV /= head.temperatures_N[block, None]
+            outside_bV = head.outside(block)
+            if outside_bV is not None:
+                logits_bV.masked_fill_(outside_bV, -torch.inf)
+            logp_bV = torch.log_softmax(logits_bV, dim=1)
+            p_bV = torch.exp(logp_bV)
+            target_b1 = head.targets_N[block, None]
+            logprobs_n[b] = logp_bV.gather(1, target_b1)[:, 0]
+            lse_n[b] = (logits_bV - logp_bV).gather(1, target_b1)[:, 0]
+            if outside_bV is not None:
+                logp_bV.masked_fill_(outside_bV, 0.0)
+            entropy_n[b] = -torch.linalg.vecdot(p_bV, logp_bV)
+            p_nV[b] = p_bV
+        ctx.save_for_backward(hidden_nE, weight_VE, p_nV, lse_n, entropy_n)
+        ctx.head, ctx.rows = head, rows
         ctx.set_materialize_grads(False)
-        return logprobs_N, entropy_N
+        return logprobs_n, entropy_n
 
     @staticmethod
     def backward(
-        ctx: Any, grad_logprobs_N: Tensor | None, grad_entropy_N: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, None]:
-        hidden_NE, weight_VE, lse_N, entropy_N = ctx.saved_tensors
+        ctx: Any, grad_logprobs_n: Tensor | None, grad_entropy_n: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, None, None]:
+        hidden_nE, weight_VE, p_nV, lse_n, entropy_n = ctx.saved_tensors
         head: Head = ctx.head
-        needs_weight = ctx.needs_input_grad[1]
-        grad_hidden_NE = torch.empty_like(hidden_NE)
-        grad_weight_VE = torch.zeros_like(weight_VE, dtype=torch.float32) if needs_weight else None
-        for start, end in _chunks(hidden_NE, weight_VE):
-            hidden_nE = hidden_NE[start:end]
-            logits_nV, slope_nV = _logits(hidden_nE, weight_VE, head, start, end)
-            logits_nV -= lse_N[start:end, None]
-            p_nV = logits_nV.exp()
-            grad_nV = torch.zeros_like(p_nV)
-            if grad_entropy_N is not None:
-                # dH/dx_i = -p_i (ln p_i + H)
-                logits_nV.nan_to_num_(neginf=0.0).add_(entropy_N[start:end, None])
-                grad_nV -= grad_entropy_N[start:end, None] * p_nV * logits_nV
-            if grad_logprobs_N is not None:
-                # d ln p_t / dx_i = [i = t] - p_i
-                grad_n1 = grad_logprobs_N[start:end, None]
-                grad_nV -= p_nV * grad_n1
-                grad_nV.scatter_add_(1, head.targets_N[start:end, None], grad_n1)
-            grad_nV /= head.temperatures_N[start:end, None]
-            if slope_nV is not None:
-                grad_nV *= slope_nV
-            low_nV = grad_nV.to(weight_VE.dtype)
-            grad_hidden_NE[start:end] = low_nV @ weight_VE
-            if grad_weight_VE is not None:
-                grad_weight_VE += low_nV.T @ hidden_nE
-        if grad_weight_VE is not None:
-            grad_weight_VE = grad_weight_VE.to(weight_VE.dtype)
-        return grad_hidden_NE, grad_weight_VE, None
+        targets_n1 = head.targets_N[ctx.rows, None]
+        temperatures_n1 = head.temperatures_N[ctx.rows, None]
+        grad_nV = torch.zeros_like(p_nV)
+        if grad_logprobs_n is not None:
+            # d ln p_t / dx_i = [i = t] - p_i
+            grad_n1 = grad_logprobs_n[:, None].to(p_nV.dtype)
+            grad_nV.addcmul_(p_nV, grad_n1, value=-1.0).scatter_add_(1, targets_n1, grad_n1)
+        if grad_entropy_n is not None:
+            # dH / dx_i = -p_i (ln p_i + H)
+            slope_nV = torch.xlogy(p_nV, p_nV) + p_nV * entropy_n[:, None]
+            grad_nV -= (grad_entropy_n[:, None] * slope_nV).to(p_nV.dtype)
+        if head.softcap is not None:
+            # The capped logit is what the probability came from: T (ln p + lse).
+            capped_nV = (torch.log(p_nV) + lse_n[:, None]) * temperatures_n1 / head.softcap
+            grad_nV *= (1 - capped_nV.clamp(-1, 1).square()).to(p_nV.dtype)
+        grad_nV /= temperatures_n1.to(p_nV.dtype)
+        grad_weight_VE = grad_nV.T @ hidden_nE if ctx.needs_input_grad[1] else None
+        return grad_nV @ weight_VE, grad_weight_VE, None, None
 
 
-def _chunks(hidden_NE: Tensor, weight_VE: Tensor) -> list[tuple[int, int]]:
-    rows = max(1, CHUNK_BYTES // (4 * len(weight_VE)))
-    total = len(hidden_NE)
-    return [(start, min(start + rows, total)) for start in range(0, total, rows)]
+def _pieces(start: int, stop: int, size: int) -> Iterator[slice]:
+    size = max(1, size)
+    return (slice(at, min(at + size, stop)) for at in range(start, stop, size))
 
 
-def _logits(
-    hidden_nE: Tensor, weight_VE: Tensor, head: Head, start: int, end: int
-) -> tuple[Tensor, Tensor | None]:
-    """Logits [n, V] in float32, -inf outside the support, and the softcap's slope."""
-    logits_nV = (hidden_nE @ weight_VE.T).float()
-    slope_nV = None
-    if head.softcap is not None:
-        capped_nV = torch.tanh(logits_nV / head.softcap)
-        slope_nV = 1 - capped_nV.square()
-        logits_nV = head.softcap * capped_nV
-    logits_nV = logits_nV / head.temperatures_N[start:end, None]
-    outside_nV = head.rows(start, end, len(weight_VE))
-    if outside_nV is not None:
-        logits_nV.masked_fill_(outside_nV, float("-inf"))
-    return logits_nV, slope_nV
+def _as_mask(support: Support, vocabulary: int) -> NDArray[np.bool_]:
+    """True at the tokens of the support."""
+    if support.dtype == np.uint8:
+        packed = support.astype(np.uint8, copy=False)
+        bits = np.unpackbits(packed, count=vocabulary, bitorder="little")
+        return bits.astype(bool)
+    mask = np.zeros(vocabulary, dtype=bool)
+    mask[support] = True
+    return mask

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from agentscope_tuner.trajectory import Sampled, Trajectory
+from agentscope_tuner.trajectory import Rollout, Sampled
 
 
 @dataclass(slots=True, eq=False)
@@ -21,9 +21,15 @@ class Node:
     parent: Node | None = None
     sampled: Sampled | None = None
     """None: prompt tokens."""
-    origin: tuple[int, int] = (-1, -1)
-    """Where sampled tokens come from: the caller's number of the trajectory, and the segment."""
+    rollout: int = -1
+    """The caller's number of the rollout that sampled it."""
+    segment: int = -1
+    advantage: float = 0.0
     children: list[Node] = field(default_factory=list)
+
+    def trained(self) -> list[int]:
+        """Indices of the tokens that carry a loss: something else could have been drawn."""
+        return [] if self.sampled is None else trained_indices(self.sampled)
 
 
 class TokenTree:
@@ -34,16 +40,19 @@ class TokenTree:
         self.size = 0
         """Tokens stored."""
 
-    def add(self, trajectory: Trajectory, number: int) -> None:
-        """Add all segments of a trajectory, which the caller knows by `number`."""
+    def add(self, rollout: Rollout, number: int) -> None:
+        """Add all segments of a rollout that has an advantage; the caller knows it by `number`."""
+        assert rollout.advantage is not None
         ends: list[Node] = []
-        for index, segment in enumerate(trajectory.segments):
+        for index, segment in enumerate(rollout.trajectory.segments):
             parent = self.root if segment.parent is None else ends[segment.parent]
             if segment.sampled is None:
                 ends.append(self._extend(parent, segment.token_ids))
-            else:
-                origin = (number, index)
-                ends.append(self._append(parent, segment.token_ids, segment.sampled, origin))
+                continue
+            sampled = Node(
+                segment.token_ids, parent, segment.sampled, number, index, rollout.advantage
+            )
+            ends.append(self._append(sampled, parent))
 
     def preorder(self) -> Iterator[Node]:
         """Every node after its parent, each subtree in one piece."""
@@ -53,16 +62,9 @@ class TokenTree:
             yield node
             stack.extend(reversed(node.children))
 
-    def _append(
-        self,
-        parent: Node,
-        token_ids: Sequence[int],
-        sampled: Sampled | None = None,
-        origin: tuple[int, int] = (-1, -1),
-    ) -> Node:
-        node = Node(token_ids, parent, sampled, origin)
+    def _append(self, node: Node, parent: Node) -> Node:
         parent.children.append(node)
-        self.size += len(token_ids)
+        self.size += len(node.token_ids)
         return node
 
     def _extend(self, parent: Node, token_ids: Sequence[int]) -> Node:
@@ -73,10 +75,17 @@ class TokenTree:
                 if shared:
                     break
             else:
-                return self._append(parent, token_ids)
+                return self._append(Node(token_ids, parent), parent)
             parent = child if shared == len(child.token_ids) else _split(child, shared)
             token_ids = token_ids[shared:]
         return parent
+
+
+def trained_indices(sampled: Sampled) -> list[int]:
+    """Tokens of a sampled segment that carry a loss: not forced, and drawn rather than taken."""
+    if sampled.temperature == 0:
+        return []
+    return [i for i, forced in enumerate(sampled.forced) if not forced]
 
 
 def _split(node: Node, at: int) -> Node:

@@ -1,105 +1,25 @@
-"""Attention in which a token sees its ancestors, at a cost that follows the tree.
+"""Attention in which a token sees its ancestors, forward and backward.
 
-The row is cut into tiles of consecutive queries. A tile attends to the keys that any of its queries
-can see, which preorder keeps in a few contiguous runs, under a mask of the tile's own; other branches
-are never computed. The function is registered with transformers under `NAME`, so every decoder that
-routes attention through `ALL_ATTENTION_FUNCTIONS` and passes its keyword arguments down takes it.
+Plain batched matrix products over the tiles of a `TreeLayout`. Probabilities are computed again in
+the backward pass, so nothing of the size of queries times keys is kept. The function is registered
+with transformers under `NAME`: every decoder that routes its attention through
+`ALL_ATTENTION_FUNCTIONS` and passes its keyword arguments down takes it.
 
-Shapes: T tokens of the row, B queries of a tile, K keys it sees, H heads (HK for keys and values),
-D dimensions a head.
+Shapes: T tokens of the row, n tiles of B queries and K keys, H heads, of which HK for keys and
+values with G = H / HK query heads each, D dimensions a head.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from agentscope_tuner.training.packing import Ints, Pack
+from agentscope_tuner.training.tree_layout import TileBatch, TreeLayout
 
 NAME = "agentscope_tuner_tree"
-
-TILE = 256
-"""Queries of a tile at most: large enough for the kernels, small enough to skip other branches."""
-
-
-@dataclass(slots=True)
-class Tile:
-    """Queries `start` to `end` and the keys that they see."""
-
-    start: int
-    end: int
-    pieces: list[int]
-    """Which pieces of the row its keys are."""
-    mask_BK: Tensor
-    """True where the key is an ancestor of the query, or the query itself."""
-
-
-@dataclass(slots=True)
-class Tiling:
-    """All tiles of a row, for one window."""
-
-    tiles: list[Tile]
-    piece_sizes: list[int]
-    """The row cut wherever a tile's queries or keys begin or end, so that each tile's keys are
-    whole pieces and gradients flow back into them without touching the rest of the row."""
-
-
-@dataclass(slots=True)
-class TreeLayout:
-    """Who sees whom in a pack; tilings are made once for each sliding window that a model has."""
-
-    position_ids_T: Ints
-    subtree_end_T: Ints
-    device: torch.device
-    _tilings: dict[int | None, Tiling] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, pack: Pack, device: torch.device) -> TreeLayout:
-        """The layout of a pack, with masks on this device."""
-        return cls(pack.position_ids_T, pack.subtree_end_T, device)
-
-    def tiling(self, window: int | None) -> Tiling:
-        """Tiles in which a token sees ancestors fewer than `window` positions before it."""
-        if window not in self._tilings:
-            self._tilings[window] = self._make_tiling(window)
-        return self._tilings[window]
-
-    def _make_tiling(self, window: int | None) -> Tiling:
-        length = len(self.position_ids_T)
-        bounds = [(start, min(start + TILE, length)) for start in range(0, length, TILE)]
-        keys = [self._visible(start, end, window) for start, end in bounds]
-        cuts = {0, length}
-        for key_ids in keys:
-            breaks = np.flatnonzero(np.diff(key_ids) != 1)
-            cuts.update(key_ids[breaks] + 1, key_ids[breaks + 1], (key_ids[0], key_ids[-1] + 1))
-        edges = np.array(sorted(cuts))
-        tiles = []
-        for (start, end), key_ids in zip(bounds, keys, strict=True):
-            pieces = np.flatnonzero(np.isin(edges[:-1], key_ids)).tolist()
-            mask_BK = torch.from_numpy(self._mask(np.arange(start, end), key_ids, window))
-            tiles.append(Tile(start, end, pieces, mask_BK.to(self.device)))
-        return Tiling(tiles, np.diff(edges).tolist())
-
-    def _visible(self, start: int, end: int, window: int | None) -> Ints:
-        """Keys that at least one of these queries sees."""
-        key_ids = np.arange(end)
-        seen = self.subtree_end_T[:end] > start
-        if window is not None:
-            seen &= self.position_ids_T[:end] > self.position_ids_T[start:end].min() - window
-        return key_ids[seen]
-
-    def _mask(self, query_ids: Ints, key_ids: Ints, window: int | None) -> np.ndarray:
-        mask = (key_ids <= query_ids[:, None]) & (query_ids[:, None] < self.subtree_end_T[key_ids])
-        if window is not None:
-            depth = self.position_ids_T
-            mask &= depth[query_ids][:, None] - depth[key_ids] < window
-        return mask
 
 
 def tree_attention(
@@ -110,7 +30,7 @@ def tree_attention(
     attention_mask: Tensor | None,
     *,
     tree: TreeLayout,
-    scaling: float | None = None,
+    scaling: float,
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
@@ -118,23 +38,105 @@ def tree_attention(
 
     What transformers passes besides (`attention_mask`, dropout) says nothing about a pack.
     """
-    tiling = tree.tiling(sliding_window)
-    keys = key.split(tiling.piece_sizes, dim=2)
-    values = value.split(tiling.piece_sizes, dim=2)
-    outputs = [
-        scaled_dot_product_attention(
-            query_1HBD,
-            torch.cat([keys[i] for i in tile.pieces], dim=2),
-            torch.cat([values[i] for i in tile.pieces], dim=2),
-            attn_mask=tile.mask_BK[None, None],
-            scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
+    rows = [x[0].transpose(0, 1).contiguous() for x in (query, key, value)]
+    out_THD = _TreeAttention.apply(*rows, tree.batches(sliding_window), scaling)
+    return out_THD[None], None
+
+
+class _TreeAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query_THD: Tensor,
+        key_THD: Tensor,
+        value_THD: Tensor,
+        batches: list[TileBatch],
+        scale: float,
+    ) -> Tensor:
+        out_THD = torch.empty_like(query_THD)
+        for batch in batches:
+            tiles = _Tiles(batch, query_THD, key_THD, value_THD)
+            tiles.put_queries(out_THD, tiles.probabilities(scale) @ tiles.value_bKD)
+        ctx.save_for_backward(query_THD, key_THD, value_THD)
+        ctx.batches, ctx.scale = batches, scale
+        return out_THD
+
+    @staticmethod
+    def backward(ctx: Any, grad_THD: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        query_THD, key_THD, value_THD = ctx.saved_tensors
+        grad_query_THD = torch.empty_like(query_THD)
+        # A key's gradient comes from many tiles: added up in float32.
+        grad_key_THD = torch.zeros_like(key_THD, dtype=torch.float32)
+        grad_value_THD = torch.zeros_like(value_THD, dtype=torch.float32)
+        grad_THD = grad_THD.contiguous()
+        for batch in ctx.batches:
+            tiles = _Tiles(batch, query_THD, key_THD, value_THD)
+            p_bqK = tiles.probabilities(ctx.scale)
+            grad_bqD = tiles.take_queries(grad_THD)
+            tiles.add_keys(grad_value_THD, p_bqK.transpose(1, 2) @ grad_bqD)
+            grad_p_bqK = grad_bqD @ tiles.value_bKD.transpose(1, 2)
+            grad_s_bqK = torch._softmax_backward_data(grad_p_bqK, p_bqK, -1, p_bqK.dtype)
+            grad_s_bqK *= ctx.scale
+            tiles.put_queries(grad_query_THD, grad_s_bqK @ tiles.key_bKD)
+            tiles.add_keys(grad_key_THD, grad_s_bqK.transpose(1, 2) @ tiles.query_bqD)
+        return (
+            grad_query_THD,
+            grad_key_THD.to(key_THD.dtype),
+            grad_value_THD.to(value_THD.dtype),
+            None,
+            None,
         )
-        for tile, query_1HBD in zip(
-            tiling.tiles, query.split([t.end - t.start for t in tiling.tiles], dim=2), strict=True
-        )
-    ]
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+class _Tiles:
+    """A batch's queries, keys and values as operands: b = n HK products of q = G B queries."""
+
+    def __init__(
+        self, batch: TileBatch, query_THD: Tensor, key_THD: Tensor, value_THD: Tensor
+    ) -> None:
+        self.batch = batch
+        self.heads, self.key_heads = query_THD.shape[1], key_THD.shape[1]
+        tiles = len(batch.queries_nB)
+        device = query_THD.device
+        heads_1H = torch.arange(self.heads, device=device)
+        by_head = batch.queries_nB[:, None, :] * self.heads + heads_1H[:, None]
+        self._query_rows = by_head.flatten()
+        key_heads = heads_1H[: self.key_heads]
+        self._key_rows = (batch.keys_nK[:, None, :] * self.key_heads + key_heads[:, None]).flatten()
+        self._products = tiles * self.key_heads
+        self.query_bqD = self.take_queries(query_THD)
+        self.key_bKD = self._take_keys(key_THD)
+        self.value_bKD = self._take_keys(value_THD)
+
+    def take_queries(self, x_THD: Tensor) -> Tensor:
+        """The batch's query rows of x, [b, q, D]."""
+        rows = x_THD.flatten(0, 1).index_select(0, self._query_rows)
+        return rows.view(self._products, -1, x_THD.shape[-1])
+
+    def put_queries(self, out_THD: Tensor, x_bqD: Tensor) -> None:
+        """Write what `take_queries` would take."""
+        out_THD.view(-1, out_THD.shape[-1]).index_copy_(0, self._query_rows, x_bqD.flatten(0, 1))
+
+    def probabilities(self, scale: float) -> Tensor:
+        """softmax(scale * query @ key.T) over the keys that each query sees, [b, q, K]."""
+        n, queries, keys = self.batch.hidden_nBK.shape
+        bias_nBK = torch.zeros_like(self.batch.hidden_nBK, dtype=self.query_bqD.dtype)
+        bias_nBK.masked_fill_(self.batch.hidden_nBK, -torch.inf)
+        scores = bias_nBK[:, None].expand(n, self.heads, queries, keys)
+        scores_bqK = scores.reshape(self._products, -1, keys)
+        scores_bqK.baddbmm_(self.query_bqD, self.key_bKD.transpose(1, 2), alpha=scale)
+        return torch.softmax(scores_bqK, dim=-1)
+
+    def add_keys(self, out_THD: Tensor, x_bKD: Tensor) -> None:
+        """Add what is known of each tile's keys to the row's."""
+        x_nHKD = x_bKD.view(-1, self.key_heads, *x_bKD.shape[1:])
+        for run in self.batch.runs:
+            part_HKD = x_nHKD[run.tile, :, run.at : run.at + run.end - run.start]
+            out_THD[run.start : run.end] += part_HKD.transpose(0, 1)
+
+    def _take_keys(self, x_THD: Tensor) -> Tensor:
+        rows = x_THD.flatten(0, 1).index_select(0, self._key_rows)
+        return rows.view(self._products, -1, x_THD.shape[-1])
 
 
 AttentionInterface.register(NAME, tree_attention)

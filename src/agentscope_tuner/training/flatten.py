@@ -1,0 +1,102 @@
+"""Token trees laid out as one row.
+
+Tokens that no trained token follows are left out: nothing is predicted from them. Among these are
+the last token of every branch and whatever came back from a tool after the last call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from agentscope_tuner.inference.base import Support
+from agentscope_tuner.training.pack import Pack
+from agentscope_tuner.training.tree import Node, TokenTree
+
+
+def flatten(trees: Iterable[TokenTree]) -> Pack:
+    """The trees one after the other as a pack."""
+    row = _Row()
+    for tree in trees:
+        row.add(tree)
+    return Pack(
+        token_ids_T=np.array(row.token_ids, np.int64),
+        position_ids_T=np.array(row.positions, np.int64),
+        subtree_end_T=np.array(row.subtree_ends, np.int64),
+        predecessors_N=np.array(row.predecessors, np.int64),
+        targets_N=np.array(row.targets, np.int64),
+        old_logprobs_N=np.array(row.old_logprobs, np.float32),
+        advantages_N=np.array(row.advantages, np.float32),
+        temperatures_N=np.array(row.temperatures, np.float32),
+        supports=row.supports,
+        origins_N3=np.array(row.origins, np.int64).reshape(-1, 3),
+    )
+
+
+class _Row:
+    """The columns of a pack while it is filled."""
+
+    def __init__(self) -> None:
+        self.token_ids: list[int] = []
+        self.positions: list[int] = []
+        self.subtree_ends: list[int] = []
+        self.predecessors: list[int] = []
+        self.targets: list[int] = []
+        self.old_logprobs: list[float] = []
+        self.advantages: list[float] = []
+        self.temperatures: list[float] = []
+        self.supports: dict[int, Support] = {}
+        self.origins: list[tuple[int, int, int]] = []
+
+    def add(self, tree: TokenTree) -> None:
+        """Append a tree's tokens, and what is trained on them."""
+        nodes = list(tree.preorder())
+        kept = _kept(nodes)
+        ends: dict[Node, int] = {}
+        last: dict[Node | None, int] = {tree.root: -1}
+        """Index of the last token at or above a node; -1: none."""
+        for node in nodes:
+            before, start = last[node.parent], len(self.token_ids)
+            depth = self.positions[before] + 1 if before >= 0 else 0
+            self.token_ids.extend(node.token_ids[: kept[node]])
+            self.positions.extend(range(depth, depth + kept[node]))
+            ends[node] = len(self.token_ids)
+            last[node] = ends[node] - 1 if kept[node] else before
+            self._train(node, start, before)
+        for node in reversed(nodes):
+            if node.parent in ends:
+                ends[node.parent] = max(ends[node.parent], ends[node])
+        for node in nodes:
+            self.subtree_ends.extend([ends[node]] * kept[node])
+
+    def _train(self, node: Node, start: int, before: int) -> None:
+        """Note a node's trained tokens; its tokens begin at `start` and follow token `before`."""
+        for i in node.trained():
+            predecessor = start + i - 1 if i else before
+            if predecessor < 0:
+                continue  # the first token of a text is predicted from nothing
+            assert node.sampled is not None
+            if i in node.sampled.supports:
+                self.supports[len(self.targets)] = node.sampled.supports[i]
+            self.predecessors.append(predecessor)
+            self.targets.append(node.token_ids[i])
+            self.old_logprobs.append(node.sampled.logprobs[i])
+            self.advantages.append(node.advantage)
+            self.temperatures.append(node.sampled.temperature)
+            self.origins.append((node.rollout, node.segment, i))
+
+
+def _kept(nodes: Sequence[Node]) -> dict[Node, int]:
+    """How many of each node's first tokens something trained follows; nodes are in preorder."""
+    followed: set[Node] = set()
+    kept: dict[Node, int] = {}
+    for node in reversed(nodes):
+        trained = node.trained()
+        if node in followed:
+            kept[node] = len(node.token_ids)
+        else:
+            kept[node] = trained[-1] if trained else 0
+        if node.parent is not None and (node in followed or trained):
+            followed.add(node.parent)
+    return kept

@@ -1,0 +1,122 @@
+"""Who sees whom in a pack, cut into batches of equal shape for matrix products.
+
+The row is cut into tiles of consecutive queries. A tile takes the keys that any of its queries can
+see, which preorder keeps in a few contiguous runs, under a mask of its own; other branches are
+never computed, so the cost follows the tree and not the square of the row.
+
+Shapes: T tokens of the row; a batch has n tiles of B queries and K keys each.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agentscope_tuner.training.pack import Ints, Pack
+
+TILE = 64
+"""Queries of a tile: enough for an efficient product, few enough to skip other branches."""
+
+KEY_STEP = 32
+"""Keys are filled up to a multiple of this, so that tiles of similar length share a batch."""
+
+BATCH_PAIRS = 2**16
+"""Query-key pairs of a batch at most: its scores stay in a CPU's cache."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Keys `start` to `end` of the row, which are keys `at` and on of tile `tile` in its batch."""
+
+    tile: int
+    at: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class TileBatch:
+    """Tiles of one shape."""
+
+    queries_nB: Tensor
+    keys_nK: Tensor
+    """Indices in the row; where a tile has fewer keys, the first repeats and is masked."""
+    hidden_nBK: Tensor
+    """True where the query must not see the key."""
+    runs: list[Run]
+
+
+@dataclass(slots=True)
+class TreeLayout:
+    """The batches of a pack, made once for each sliding window that the model's layers have."""
+
+    position_ids_T: Ints
+    subtree_end_T: Ints
+    device: torch.device
+    _batches: dict[int | None, list[TileBatch]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pack: Pack, device: torch.device) -> TreeLayout:
+        """The layout of a pack, with its tensors on this device."""
+        return cls(pack.position_ids_T, pack.subtree_end_T, device)
+
+    def batches(self, window: int | None = None) -> list[TileBatch]:
+        """Batches in which a token sees its ancestors fewer than `window` positions before it."""
+        if window not in self._batches:
+            self._batches[window] = self._make_batches(window)
+        return self._batches[window]
+
+    def _make_batches(self, window: int | None) -> list[TileBatch]:
+        length = len(self.position_ids_T)
+        by_shape: dict[tuple[int, int], list[tuple[Ints, Ints]]] = defaultdict(list)
+        for start in range(0, length, TILE):
+            queries_B = np.arange(start, min(start + TILE, length))
+            keys = self._visible(queries_B, window)
+            keys_filled = -(-len(keys) // KEY_STEP) * KEY_STEP
+            by_shape[len(queries_B), keys_filled].append((queries_B, keys))
+        batches = []
+        for (n_queries, n_keys), tiles in by_shape.items():
+            step = max(1, BATCH_PAIRS // (n_queries * n_keys))
+            for at in range(0, len(tiles), step):
+                batches.append(self._batch(tiles[at : at + step], n_keys, window))
+        return batches
+
+    def _visible(self, queries_B: Ints, window: int | None) -> Ints:
+        """Keys that at least one of these queries sees."""
+        end = queries_B[-1] + 1
+        seen = self.subtree_end_T[:end] > queries_B[0]
+        if window is not None:
+            seen &= self.position_ids_T[:end] > self.position_ids_T[queries_B].min() - window
+        return np.flatnonzero(seen)
+
+    def _batch(self, tiles: list[tuple[Ints, Ints]], size: int, window: int | None) -> TileBatch:
+        queries_nB = np.stack([queries_B for queries_B, _ in tiles])
+        keys_nK = np.stack([np.pad(k, (0, size - len(k)), constant_values=k[0]) for _, k in tiles])
+        counts_n = np.array([len(keys) for _, keys in tiles])
+        queries_nB1, keys_n1K = queries_nB[:, :, None], keys_nK[:, None, :]
+        seen_nBK = (keys_n1K <= queries_nB1) & (queries_nB1 < self.subtree_end_T[keys_n1K])
+        seen_nBK &= np.arange(size) < counts_n[:, None, None]
+        if window is not None:
+            depth_T = self.position_ids_T
+            seen_nBK &= depth_T[queries_nB1] - depth_T[keys_n1K] < window
+        return TileBatch(
+            queries_nB=torch.from_numpy(queries_nB).to(self.device),
+            keys_nK=torch.from_numpy(keys_nK).to(self.device),
+            hidden_nBK=torch.from_numpy(~seen_nBK).to(self.device),
+            runs=[run for tile, (_, keys) in enumerate(tiles) for run in _runs(tile, keys)],
+        )
+
+
+def _runs(tile: int, keys: NDArray[np.int64]) -> list[Run]:
+    """The contiguous runs of sorted keys."""
+    starts = np.flatnonzero(np.diff(keys, prepend=-2) != 1)
+    ends = np.append(starts[1:], len(keys))
+    return [
+        Run(tile, int(at), int(keys[at]), int(keys[end - 1]) + 1)
+        for at, end in zip(starts, ends, strict=True)
+    ]

@@ -1,0 +1,97 @@
+"""Losses per token against values computed by hand."""
+
+import math
+
+import pytest
+import torch
+
+from agentscope_tuner.algorithms.base import TokenBatch
+from agentscope_tuner.algorithms.registry import get_algorithm
+
+
+def batch(logprobs, old, advantages, **rest):
+    return TokenBatch(
+        torch.tensor(logprobs, requires_grad=True),
+        torch.tensor(old),
+        torch.tensor(advantages),
+        **{name: torch.tensor(values) for name, values in rest.items()},
+    )
+
+
+LOG = math.log
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "clipped"),
+    [
+        (1.1, 2.0, -2.2, 0.0),
+        (1.5, 2.0, -2.4, 1.0),  # cut at 1.2
+        (0.5, 2.0, -1.0, 0.0),  # the pessimistic side is kept
+        (1.5, -2.0, 3.0, 0.0),
+        (0.5, -2.0, 1.6, 1.0),  # cut at 0.8
+    ],
+)
+def test_the_surrogate_is_clipped_where_that_makes_it_worse(ratio, advantage, loss, clipped):
+    tokens = batch([LOG(ratio)], [0.0], [advantage])
+    loss_N, metrics = get_algorithm("grpo").loss(tokens)
+    assert loss_N.item() == pytest.approx(loss)
+    assert metrics["clip_fraction"].item() == clipped
+    loss_N.sum().backward()
+    assert tokens.logprobs_N.grad.item() == pytest.approx(0.0 if clipped else -ratio * advantage)
+
+
+def test_two_separate_clip_ranges():
+    args = {"clip_range_low": 0.1, "clip_range_high": 0.4}
+    algorithm = get_algorithm("grpo", policy_loss_fn_args=args)
+    loss_N, _ = algorithm.loss(batch([LOG(1.5), LOG(0.5)], [0.0, 0.0], [1.0, -1.0]))
+    assert loss_N.tolist() == pytest.approx([-1.4, 0.9])
+
+
+def test_truncated_importance_weights_bound_the_gradient_of_every_token():
+    algorithm = get_algorithm("grpo", importance_correction="truncated")
+    tokens = batch([LOG(0.5), LOG(1.5), LOG(3.0)], [0.0, 0.0, 0.0], [1.0, 1.0, -1.0])
+    loss_N, metrics = algorithm.loss(tokens)
+    loss_N.sum().backward()
+    # d loss / d ln p = -weight * advantage, with weights 0.5, 1.5 and 3 cut to 2
+    assert tokens.logprobs_N.grad.tolist() == pytest.approx([-0.5, -1.5, 2.0])
+    assert metrics["truncated_fraction"].tolist() == [0.0, 0.0, 1.0]
+    assert metrics["clip_fraction"].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("k1", LOG(2.0)),
+        ("k2", 0.5 * LOG(2.0) ** 2),
+        ("low_var_kl", 0.5 - 1.0 + LOG(2.0)),
+    ],
+)
+def test_divergence_from_the_reference_is_added(name, expected):
+    algorithm = get_algorithm("grpo", kl_loss_fn=name, kl_coef=0.1)
+    tokens = batch([LOG(0.5)], [LOG(0.5)], [0.0], ref_logprobs_N=[LOG(0.25)])
+    loss_N, metrics = algorithm.loss(tokens)
+    assert loss_N.item() == pytest.approx(0.1 * expected)
+    assert metrics["kl_reference"].item() == pytest.approx(expected)
+    assert algorithm.needs_reference
+    assert algorithm.learns_without_advantage
+
+
+def test_one_extreme_token_cannot_rule_the_divergence():
+    algorithm = get_algorithm("grpo", kl_loss_fn="low_var_kl", kl_coef=1.0)
+    loss_N, _ = algorithm.loss(batch([-90.0], [-90.0], [0.0], ref_logprobs_N=[-1.0]))
+    assert loss_N.item() == 10.0
+
+
+def test_the_entropy_bonus_is_subtracted():
+    algorithm = get_algorithm("grpo", entropy_coef=0.5)
+    loss_N, _ = algorithm.loss(batch([-1.0], [-1.0], [0.0], entropy_N=[3.0]))
+    assert loss_N.item() == pytest.approx(-1.5)
+
+
+def test_imitation_is_the_negative_log_likelihood():
+    algorithm = get_algorithm("sft")
+    loss_N, metrics = algorithm.loss(batch([-1.5, -0.25], [0.0, 0.0], [1.0, 1.0]))
+    assert loss_N.tolist() == [1.5, 0.25]
+    assert metrics == {}
+    assert algorithm.supervised
+    assert not algorithm.group_based
