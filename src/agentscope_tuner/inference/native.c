@@ -30,6 +30,7 @@ typedef float element;
 static inline float load(element x) { return x; }
 static inline element store(float x) { return x; }
 static inline floats part(words x, int i) { return (void)i, (floats)x; }
+static inline words join(const floats *parts) { return (words)parts[0]; }
 #else
 typedef uint16_t element; /* the upper half of an fp32 number */
 #define PACK 2
@@ -45,6 +46,13 @@ static inline element store(float x) { /* round to nearest, ties to even */
     return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
 }
 static inline floats part(words x, int i) { return (floats)(i ? x & 0xffff0000u : x << 16); }
+static inline words rounded(floats x) {
+    words bits = (words)x;
+    return bits + 0x7fff + ((bits >> 16) & 1);
+}
+static inline words join(const floats *parts) {
+    return (rounded(parts[0]) >> 16) | (rounded(parts[1]) & 0xffff0000u);
+}
 #endif
 
 static inline words load_words(const element *x) {
@@ -230,25 +238,34 @@ void attend(const element *qkv, const element *keys, const element *values,
                 max[g] = high;
                 sum[g] = sum[g] * shrink + total;
                 for (int64_t c = 0; c < chunks; c++) {
-                    floats a[PACK];
-                    for (int i = 0; i < PACK; i++) a[i] = acc[g][c * PACK + i] * shrink;
+                    floats a[PACK], b[PACK]; /* even and odd tokens */
+                    for (int i = 0; i < PACK; i++) {
+                        a[i] = acc[g][c * PACK + i] * shrink;
+                        b[i] = (floats){0};
+                    }
                     for (int64_t p = 0; p < count; p++) {
                         const element *value_page =
                             values + (page[p0 + p] * K + k) * N * D + c * N * PACK;
-                        for (int64_t j = 0; j < N; j++) {
-                            words value = load_words(value_page + j * D);
-                            for (int i = 0; i < PACK; i++) a[i] += s[p * N + j] * part(value, i);
+                        for (int64_t j = 0; j < N; j += 2) {
+                            words even = load_words(value_page + j * D);
+                            words odd = load_words(value_page + (j + 1) * D);
+                            for (int i = 0; i < PACK; i++) {
+                                a[i] += s[p * N + j] * part(even, i);
+                                b[i] += s[p * N + j + 1] * part(odd, i);
+                            }
                         }
                     }
-                    for (int i = 0; i < PACK; i++) acc[g][c * PACK + i] = a[i];
+                    for (int i = 0; i < PACK; i++) acc[g][c * PACK + i] = a[i] + b[i];
                 }
             }
         }
         for (int64_t g = 0; g < group; g++) {
             element *out_g = out + (t * H + k * group + g) * D;
-            for (int64_t d = 0; d < D; d++) {
-                int64_t chunk = d / (N * PACK), lane = d / PACK % N;
-                out_g[d] = store(acc[g][chunk * PACK + d % PACK][lane] / sum[g]);
+            for (int64_t c = 0; c < chunks; c++) {
+                floats *parts = &acc[g][c * PACK];
+                for (int i = 0; i < PACK; i++) parts[i] /= sum[g];
+                words joined = join(parts);
+                memcpy(out_g + c * N * PACK, &joined, sizeof joined);
             }
         }
     }
