@@ -106,6 +106,7 @@ def test_recovery_clears_the_leftovers_of_a_killed_writer(tmp_path: Path) -> Non
     store.save(1, write_model())
     (tmp_path / ".global_step_2.tmp-77").mkdir()
     (tmp_path / ".global_step_1.old-77").mkdir()
+    (tmp_path / ".global_step_0.retired-77").mkdir()
     (tmp_path / "rollouts").mkdir()
     store.recover()
     assert names(tmp_path) == ["global_step_1", "rollouts"]
