@@ -1,7 +1,7 @@
 """Demonstrations: written conversations, as the trajectories that rollouts saying them would leave.
 
 A conversation is replayed through the recorder of rollouts: every assistant message becomes a call
-whose prompt is what the endpoint would have rendered, and whose tokens are in place of sampled ones.
+whose prompt is what the endpoint would have rendered, with its tokens in place of sampled ones.
 So what is imitated is token by token what the model will be asked and will have to say.
 """
 
