@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from agentscope_tuner.config.arguments import AlgorithmConfig, DatasetConfig, TunerModelConfig
 from agentscope_tuner.config.resolve import resolve
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.functions import load_function, reference_to
 from agentscope_tuner.workflow import (
     JudgeType,
     WorkflowType,
@@ -24,21 +26,27 @@ if TYPE_CHECKING:
     from agentscope_tuner.engine.result import TuneResult
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Invocation:
-    """What the command line adds to the `tune(...)` call of the script it runs."""
+    """What the command line adds to the `tune(...)` calls of the script it runs, and hears back."""
 
     command: str = "run"
     settings: Sequence[str] = ()
     resume: bool = False
-    options: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the command (`evaluate`'s samples, say)."""
+    calls: int = 0
+    """How often tune() was called."""
+    interrupted: bool = False
+    """Whether a run was stopped before its end."""
 
 
-_DIRECT = Invocation()
-_invocation: ContextVar[Invocation] = ContextVar("invocation", default=_DIRECT)
+_invocation: ContextVar[Invocation | None] = ContextVar("invocation", default=None)
+_loading: ContextVar[str | None] = ContextVar("loading", default=None)
+"""The configured function whose file is being imported."""
 
 
 @contextmanager
@@ -70,7 +78,8 @@ def tune(
 
     Args:
         workflow_func: The agent: `async (task, model, auxiliary_models) -> WorkflowOutput`. Needed
-            by every algorithm but `sft`, which learns from the dataset's conversations alone.
+            by every algorithm but `sft`, which learns from the dataset's conversations alone; the
+            configuration may name it too (`workflow.workflow_func`), and the judge.
         judge_func: `async (task, response, auxiliary_models) -> JudgeOutput`; None if the workflow
             returns the reward itself.
         train_dataset: The tasks to learn from.
@@ -92,11 +101,14 @@ def tune(
         InputError: Something about the input is wrong; one sentence, before time is spent.
         RunError: The run cannot go on (every rollout of the first step failed, a full disk).
     """
-    if workflow_func is not None:
-        check_workflow_function(workflow_func)
-    if judge_func is not None:
-        check_judge_function(judge_func)
-    invocation = _invocation.get()
+    if (loading := _loading.get()) is not None:
+        raise InputError(
+            f"The file of {loading} calls tune() when it is imported: put that call below "
+            "`if __name__ == '__main__':`."
+        )
+    invocation = _invocation.get() or Invocation()
+    invocation.calls += 1
+    functions = {"workflow.workflow_func": workflow_func, "workflow.judge_func": judge_func}
     config = resolve(
         model=model,
         auxiliary_models=auxiliary_models,
@@ -107,26 +119,47 @@ def tune(
         experiment_name=experiment_name,
         monitor_type=monitor_type,
         config_path=config_path,
+        functions={key: reference_to(given) for key, given in functions.items() if given},
         overrides=invocation.settings,
     )
+    workflow_func = _function(workflow_func, config.workflow.workflow_func)
+    judge_func = _function(judge_func, config.workflow.judge_func)
+    if workflow_func is not None:
+        check_workflow_function(workflow_func)
+    if judge_func is not None:
+        check_judge_function(judge_func)
     # Heavy imports wait until the arguments are known to be good.
     from agentscope_tuner.engine import commands
+    from agentscope_tuner.engine.run_directory import name_repetition
 
     if invocation.command == "run":
         resume = resume or invocation.resume
-        return _run_to_completion(
+        if config_path is not None and not resume:
+            name_repetition(config, Path(config_path))
+        result = _run_to_completion(
             commands.run(config, workflow_func=workflow_func, judge_func=judge_func, resume=resume)
         )
+        invocation.interrupted |= not result.finished
+        return result
     command: Callable[..., Coroutine[Any, Any, None]] = getattr(commands, invocation.command)
     _run_to_completion(
-        command(
-            config,
-            workflow_func=workflow_func,
-            judge_func=judge_func,
-            **(invocation.options or {}),
-        )
+        command(config, workflow_func=workflow_func, judge_func=judge_func, **invocation.options)
     )
     raise SystemExit(0)  # what the script would do next needs a result, and there is none
+
+
+def _function(given: F | None, configured: str | None) -> F | None:
+    """What the caller gave, unless `--set` or the YAML file names another function."""
+    if configured is None or (given is not None and reference_to(given) == configured):
+        return given
+    from agentscope_tuner.compat import install
+
+    install()
+    token = _loading.set(configured)
+    try:
+        return cast("F", load_function(configured))
+    finally:
+        _loading.reset(token)
 
 
 def _run_to_completion(work: Coroutine[Any, Any, T]) -> T:

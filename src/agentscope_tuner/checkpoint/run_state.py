@@ -13,7 +13,7 @@ from agentscope_tuner.errors import InputError
 RunStatus = Literal["running", "finished", "interrupted", "failed"]
 """`running` in the file of a run that nobody holds the lock of: it was killed."""
 
-_FILE_NAME = "run_state.json"
+FILE_NAME = "run_state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class RunState:
 
     def save(self, run_directory: Path) -> None:
         """Replace the run's `run_state.json`."""
-        write_atomically(run_directory / _FILE_NAME, json.dumps(asdict(self)).encode())
+        write_atomically(run_directory / FILE_NAME, json.dumps(asdict(self)).encode())
 
     @classmethod
     def load(cls, run_directory: Path) -> RunState | None:
@@ -36,7 +36,7 @@ class RunState:
         Raises:
             InputError: the file is not one that `save` wrote.
         """
-        path = run_directory / _FILE_NAME
+        path = run_directory / FILE_NAME
         if not path.exists():
             return None
         try:

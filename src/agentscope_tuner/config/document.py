@@ -39,8 +39,9 @@ One tree of keys describes a run. Its values come from three sources, later over
    (`explorer.auxiliary_models.0.temperature=0`).
 
 Auxiliary models and evaluation datasets of several sources are joined by name. What came out is
-written to `config.yaml` in the run directory, and `tune(config_path=<run>/config.yaml)` repeats the
-run. [config.yaml](config.yaml) is an example with every key that takes effect.
+written to `config.yaml` in the run directory, the places of the functions included;
+`astuner run <run>/config.yaml` and `tune(config_path=<run>/config.yaml)` repeat the run
+([cli.md](cli.md#run)). [config.yaml](config.yaml) is an example with every key that takes effect.
 
 No key is ignored in silence:
 
@@ -62,6 +63,8 @@ GUIDE_ARGUMENTS = {
     "AlgorithmConfig": ALGORITHM_KEYS,
 }
 GUIDE_NAMES = {
+    "workflow_func": "workflow.workflow_func",
+    "judge_func": "workflow.judge_func",
     "project_name": "project",
     "experiment_name": "name",
     "monitor_type": "monitor.monitor_type",

@@ -68,18 +68,22 @@ def resolve(
     experiment_name: str | None = None,
     monitor_type: str | Sequence[str] | None = None,
     config_path: str | Path | None = None,
+    functions: Mapping[str, str | None] | None = None,
     overrides: Overrides = (),
 ) -> Config:
     """The configuration of a run.
 
-    `overrides` are keys by their path, as a mapping or as `key.path=value` with YAML values; a
-    position in a list is a part of the path (`explorer.auxiliary_models.0.temperature=0`).
+    `functions` says where those that tune() was given came from, by their keys (None: nowhere that
+    could be written down). `overrides` are keys by their path, as a mapping or as `key.path=value`
+    with YAML values; a position in a list is a part of the path
+    (`explorer.auxiliary_models.0.temperature=0`).
 
     Raises InputError: anything that `problems.validated` refuses, a missing model or dataset.
     """
     written = yaml_file.load(config_path) if config_path is not None else {}
     names = {"project": project_name, "name": experiment_name, "monitor.monitor_type": monitor_type}
     given = tree_of({key: value for key, value in names.items() if value is not None})
+    given = merged(given, tree_of(functions or {}))
     for part in (
         _tuned(model),
         _auxiliary(auxiliary_models or {}),

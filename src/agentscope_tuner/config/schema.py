@@ -17,6 +17,7 @@ from agentscope_tuner.config.explorer import AuxiliaryModel, Explorer, Inference
 from agentscope_tuner.config.keys import Outcome, Section, effect, not_served, values_of
 from agentscope_tuner.config.model import Model
 from agentscope_tuner.config.trainer import Cluster, Monitor, Synchronizer, Trainer
+from agentscope_tuner.config.workflow import Workflow
 
 DEFAULT_RESPONSE_TOKENS = 8192
 _SERVERS_OWN = {
@@ -49,7 +50,7 @@ class ChatModelSettings:
 
 
 class Config(Section):
-    """Everything about a run but its Python functions."""
+    """Everything about a run; its Python functions by name."""
 
     project: str = effect(
         "AgentScope", "Folder of the run below checkpoint_root_dir.", min_length=1
@@ -63,6 +64,7 @@ class Config(Section):
     deterministic: bool = effect(
         False, "Same seed, same weights, bit by bit, interrupted or not; slower."
     )
+    workflow: Workflow = Field(default_factory=Workflow)
     algorithm: Algorithm = Field(default_factory=Algorithm)
     model: Model = Field(default_factory=Model)
     cluster: Cluster = Field(default_factory=Cluster)

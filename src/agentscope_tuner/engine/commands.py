@@ -1,6 +1,8 @@
-"""What `tune()` does with a configuration: `run` trains, `check` shows one rollout."""
+"""What `tune()` does with a configuration: `run` trains, `check` and `evaluate` look."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.registry import get_algorithm
@@ -14,6 +16,7 @@ from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.schema import Config, notices
 from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.engine.evaluate import EvaluateOptions, evaluate_models
 from agentscope_tuner.engine.check import check_workflow
 from agentscope_tuner.engine.local import LocalEngine
 from agentscope_tuner.engine.loop import Evaluation, LoopSettings, TrainingLoop
@@ -122,6 +125,22 @@ async def check(
 def make_algorithm(config: Config) -> Algorithm:
     """The configured algorithm. Raises InputError if its parts or its group size do not fit."""
     settings = config.algorithm
+async def evaluate(
+    config: Config,
+    *,
+    workflow_func: WorkflowType | None,
+    judge_func: JudgeType | None,
+    **options: Any,
+) -> None:
+    """Score models on the held-out sets; see `astuner evaluate` and `EvaluateOptions`."""
+    if workflow_func is None:
+        raise InputError("There is no workflow_func to evaluate with: give tune() one.")
+    evaluations = evaluation_sets(config)
+    await evaluate_models(
+        config, evaluations, EvaluateOptions(**options), workflow_func, judge_func
+    )
+
+
     algorithm = get_algorithm(
         settings.algorithm_type,
         advantage_fn_args=settings.advantage_fn_args.model_dump(exclude_none=True),

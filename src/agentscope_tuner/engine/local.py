@@ -34,6 +34,8 @@ from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 LEARNER_STATE = "learner.pt"
+ADAPTER_DIRECTORY = "adapter"
+"""In a checkpoint of a run with adapters: they alone, as peft saves them."""
 
 
 class LocalRollouts:
@@ -116,6 +118,7 @@ class LocalEngine(LocalRollouts):
         )
         self._algorithm = algorithm
         self._tokenizer = files.tokenizer
+        self._has_adapters = config.model.lora.rank > 0
         self._train_batch_size = config.buffer.train_batch_size
         super().__init__(config, files, self.learner.weights(), workflow_func, judge_func, device)
 
@@ -141,6 +144,8 @@ class LocalEngine(LocalRollouts):
     def save(self, directory: Path) -> None:
         """See `Engine.save`."""
         self.learner.save_model(directory, self._tokenizer)
+        if self._has_adapters:
+            self.learner.save_adapter(directory / ADAPTER_DIRECTORY)
         state = directory / "tuner_state"
         state.mkdir(exist_ok=True)
         save_state(state / LEARNER_STATE, self.learner.state_dict())

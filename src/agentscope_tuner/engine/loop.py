@@ -20,6 +20,7 @@ from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.rollout.metrics import summarize
+from agentscope_tuner.rollout.pass_at_k import pass_at_k
 from agentscope_tuner.tasks import Taskset
 from agentscope_tuner.trajectory import RolloutGroup
 
@@ -175,6 +176,8 @@ class TrainingLoop:
 
 
 def throughput(metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> dict[str, float]:
+            if evaluation.samples > 1:
+                metrics |= {f"pass@{k}": share for k, share in pass_at_k(groups).items()}
     """Tokens a second of sampling and of training, waiting included."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     sampled = sum(rollout.trajectory.sampled_tokens for rollout in rollouts)

@@ -3,12 +3,14 @@
 no such run                     it begins
 the named run is unfinished     it goes on after its last checkpoint, if nothing else was asked for
 the named run is finished       refused: two runs are never mixed
+its own config.yaml is run      it is repeated, under its name with a number behind it
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.run_state import RunState
@@ -55,11 +57,10 @@ def find_place(config: Config, resume: bool) -> RunPlace:
         if resume:
             raise InputError(f"There is no run to resume at {directory}.")
         return RunPlace(directory, goes_on=False)
-    total_steps = config.buffer.total_steps
-    if state.status == "finished" and (total_steps is None or total_steps <= state.step):
+    if is_finished(state, config):
         raise InputError(
             f"The run {directory} is finished after {state.step} steps: give the new one another "
-            "name, or more buffer.total_steps to go on with it."
+            "name (--set name=...), or more buffer.total_steps to go on with it."
         )
     refuse_other_configuration(directory, config)
     return RunPlace(directory, goes_on=True)
@@ -68,8 +69,32 @@ def find_place(config: Config, resume: bool) -> RunPlace:
 def unused_name(project: Path) -> str:
     """`Experiment-<timestamp>`, with a number behind it if two runs begin in one second."""
     name = "Experiment-" + datetime.now().strftime("%Y%m%d%H%M%S")
-    candidates = (name, *(f"{name}-{number}" for number in range(2, 1000)))
-    return next(candidate for candidate in candidates if not (project / candidate).exists())
+    return name if not (project / name).exists() else numbered_name(project, name)
+
+
+def numbered_name(project: Path, name: str) -> str:
+    """The first of `<name>-2`, `<name>-3`, ... that no run has."""
+    return next(f"{name}-{n}" for n in count(2) if not (project / f"{name}-{n}").exists())
+
+
+def name_repetition(config: Config, config_file: Path) -> None:
+    """Give the run another name if `config_file` is the one that this very run has left, and the
+    run is finished: it is repeated then. An unfinished one keeps its name, and goes on."""
+    project = Path(config.checkpoint_root_dir) / config.project
+    if config.name is None or config_file.resolve().parent != (project / config.name).resolve():
+        return
+    if is_finished(RunState.load(project / config.name), config):
+        config.name = numbered_name(project, config.name)
+
+
+def is_finished(state: RunState | None, config: Config) -> bool:
+    """Whether a run in this state has no steps left to do."""
+    total_steps = config.buffer.total_steps
+    return (
+        state is not None
+        and state.status == "finished"
+        and (total_steps is None or total_steps <= state.step)
+    )
 
 
 def newest_unfinished(project: Path) -> str:

@@ -87,7 +87,7 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
 
 def load_model(directory: Path, dtype: torch.dtype) -> PreTrainedModel:
     """The model itself, on the CPU, in evaluation mode, with torch's own attention."""
-    with _quiet_transformers():
+    with quiet_transformers():
         return AutoModelForCausalLM.from_pretrained(
             directory, dtype=dtype, attn_implementation="sdpa"
         ).eval()
@@ -172,7 +172,7 @@ def _converted(gguf: Path) -> Path:
 
 def _convert(gguf: Path, target: Path) -> None:
     # The progress bar of the conversion has no switch of its own.
-    with _quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, dtype=torch.float32
@@ -188,7 +188,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep transformers' progress bars and remarks out of our output."""
     level = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()

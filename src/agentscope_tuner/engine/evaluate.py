@@ -1,0 +1,146 @@
+"""`astuner evaluate`: models on held-out tasks, side by side.
+
+Every model meets the same tasks with the same seeds, as the evaluations of a run do, so the numbers
+can be compared with each other and with those in `metrics.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+from rich.progress import Progress
+
+from agentscope_tuner.config.schema import Config
+from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.engine.local import LocalRollouts
+from agentscope_tuner.engine.loop import Evaluation, refuse_total_failure
+from agentscope_tuner.engine.models import ModelFiles, default_device, sampling_dtype
+from agentscope_tuner.engine.scores import ModelScores, Score, score_table, scores_json
+from agentscope_tuner.engine.source import find_source, short_name
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference.loading import check_memory, load_model
+from agentscope_tuner.workflow import JudgeType, WorkflowType
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """What the command line says of an evaluation."""
+
+    success: float
+    """The least reward of a success, for pass@k."""
+    models: Sequence[str] = ()
+    """Model paths, checkpoints and runs; empty: the configured model."""
+    samples: int | None = None
+    """Rollouts a task; None: what the evaluation set says."""
+    temperature: float | None = None
+    """None: what the evaluation set says."""
+    output: Path | None = None
+    """A file for the results as JSON."""
+
+
+async def evaluate_models(
+    config: Config,
+    evaluations: Sequence[Evaluation],
+    options: EvaluateOptions,
+    workflow_func: WorkflowType,
+    judge_func: JudgeType | None,
+) -> None:
+    """Print the scores of every model on every set, and write them if asked to.
+
+    Raises InputError (no evaluation set, no such model, a file that cannot be written) before time
+    is spent, and RunError if every rollout of a model failed.
+    """
+    if not evaluations:
+        raise InputError("There is nothing to evaluate on: give tune() an eval_dataset.")
+    given = options.models or [config.trained_model().model_path]
+    sources = [find_source(model) for model in given]
+    configs = [_with_model(config, source) for source in sources]
+    files = [ModelFiles.find(source) for source in sources]
+    evaluations = [_as_asked(evaluation, options, config) for evaluation in evaluations]
+    if options.output is not None:
+        _check_writable(options.output)
+    models = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        for text, source, its_config, its_files in zip(given, sources, configs, files, strict=True):
+            name = short_name(text, source)
+            rollouts = _load(its_config, its_files, workflow_func, judge_func)
+            try:
+                scores = [
+                    await _score(rollouts, name, evaluation, config.seed, options.success, progress)
+                    for evaluation in evaluations
+                ]
+            finally:
+                await rollouts.close()
+            models.append(ModelScores(name, source, scores))
+    Console().print(score_table(models))
+    if options.output is not None:
+        text = json.dumps(scores_json(models, config.seed), indent=1)
+        options.output.write_text(text + "\n", encoding="utf-8")
+
+
+def _with_model(config: Config, source: str) -> Config:
+    copy = config.model_copy(deep=True)
+    copy.model.model_path = source
+    return copy
+
+
+def _as_asked(evaluation: Evaluation, options: EvaluateOptions, config: Config) -> Evaluation:
+    """With the command line's numbers, and the model's own where nothing else is said."""
+    model, sampling = config.trained_model(), evaluation.sampling
+    temperatures = (options.temperature, sampling.temperature, model.temperature)
+    return replace(
+        evaluation,
+        samples=options.samples or evaluation.samples,
+        sampling=Sampling(
+            temperature=next(value for value in temperatures if value is not None),
+            top_p=model.top_p if sampling.top_p is None else sampling.top_p,
+            max_tokens=sampling.max_tokens or model.max_response_tokens,
+        ),
+    )
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise InputError(f"--output {path} cannot be written: {error.strerror}.") from error
+
+
+def _load(
+    config: Config, files: ModelFiles, workflow_func: WorkflowType, judge_func: JudgeType | None
+) -> LocalRollouts:
+    device = default_device()
+    check_memory(files.config, training=False, device=device)
+    model = load_model(files.directory, sampling_dtype(config.trained_model(), device))
+    weights = dict(model.named_parameters())
+    return LocalRollouts(config, files, weights, workflow_func, judge_func, device)
+
+
+async def _score(
+    rollouts: LocalRollouts,
+    name: str,
+    evaluation: Evaluation,
+    seed: int,
+    success: float,
+    progress: Progress,
+) -> Score:
+    began = perf_counter()
+    total = len(evaluation.tasks) * evaluation.samples
+    bar = progress.add_task(f"{name} on {evaluation.name}", total=total)
+    groups = await rollouts.rollout(
+        evaluation.tasks,
+        group_size=evaluation.samples,
+        label=f"eval-{evaluation.name}",
+        seed=seed,
+        sampling=evaluation.sampling,
+        on_done=lambda rollout: progress.advance(bar),
+    )
+    progress.remove_task(bar)
+    refuse_total_failure(f"{name} on {evaluation.name}", groups)
+    return Score(evaluation, groups, success, perf_counter() - began)

@@ -1,0 +1,105 @@
+"""`astuner runs`: a table of runs, how far they are and what they reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from rich.table import Table
+
+from agentscope_tuner.checkpoint.lock import is_held
+from agentscope_tuner.checkpoint.run_state import FILE_NAME as STATE_FILE
+from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.monitor.jsonl import FILE_NAME as METRICS_FILE
+from agentscope_tuner.monitor.jsonl import read_metrics
+from agentscope_tuner.monitor.summary import REWARD, eval_rewards, training_key
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run as the table shows it."""
+
+    name: str
+    """`<project>/<name>`."""
+    status: str
+    """`running`, `finished`, `interrupted`, `failed`, or `killed`: it says that it runs, but no
+    living process writes it."""
+    step: int
+    total_steps: int
+    best: Mapping[str, tuple[float, int]]
+    """The highest mean reward on each evaluation set, and after which step."""
+    training: tuple[str, float] | None
+    """Metric and value of the last training step: `reward/mean`, or the loss of a supervised run;
+    None: there was no step yet."""
+    changed: datetime
+    """When its state was last written, in local time."""
+
+
+def find_runs(directory: Path) -> list[RunRow]:
+    """The runs in a directory of projects, in a project, or in a run directory, oldest first.
+
+    Raises InputError: no such directory, no run in it, or a state that cannot be read.
+    """
+    if not directory.is_dir():
+        raise InputError(f"There is no directory {directory}.")
+    patterns = (STATE_FILE, f"*/{STATE_FILE}", f"*/*/{STATE_FILE}")
+    found = [path for pattern in patterns for path in directory.glob(pattern)]
+    if not found:
+        raise InputError(f"There are no runs in {directory}.")
+    return sorted((_row(path.parent) for path in found), key=lambda row: row.changed)
+
+
+def runs_table(rows: Sequence[RunRow]) -> Table:
+    """One line a run."""
+    table = Table("run", "state", "step", "best evaluation", "training", "changed")
+    for row in rows:
+        best = (f"{name} {reward:.3f} at {step}" for name, (reward, step) in row.best.items())
+        table.add_row(
+            row.name,
+            row.status,
+            f"{row.step}/{row.total_steps}",
+            "\n".join(best) or "-",
+            _training_text(row),
+            f"{row.changed:%Y-%m-%d %H:%M}",
+        )
+    for column in (table.columns[2], table.columns[4]):
+        column.justify = "right"
+    return table
+
+
+def _training_text(row: RunRow) -> str:
+    if row.training is None:
+        return "-"
+    key, value = row.training
+    return f"{value:.3f}" if key == REWARD else f"{key} {value:.3f}"
+
+
+def _row(directory: Path) -> RunRow:
+    state = RunState.load(directory)
+    assert state is not None, "found by its state"
+    metrics = directory / METRICS_FILE
+    records = read_metrics(metrics) if metrics.is_file() else []
+    key = training_key(records)
+    values = [record[key] for record in records if key in record]
+    killed = state.status == "running" and not is_held(directory)
+    return RunRow(
+        name="/".join(directory.resolve().parts[-2:]),
+        status="killed" if killed else state.status,
+        step=state.step,
+        total_steps=state.total_steps,
+        best=_best(records),
+        training=(key, values[-1]) if values else None,
+        changed=datetime.fromtimestamp((directory / STATE_FILE).stat().st_mtime),
+    )
+
+
+def _best(records: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, int]]:
+    best: dict[str, tuple[float, int]] = {}
+    for record in records:
+        for name, reward in eval_rewards(record).items():
+            if name not in best or reward > best[name][0]:
+                best[name] = (reward, int(record["step"]))
+    return best
