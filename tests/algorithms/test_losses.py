@@ -58,6 +58,17 @@ def test_truncated_importance_weights_bound_the_gradient_of_every_token():
     assert metrics["clip_fraction"].tolist() == [0.0, 0.0, 0.0]
 
 
+def test_in_a_later_update_clipping_is_relative_to_the_learner_before_the_first():
+    algorithm = get_algorithm("grpo", importance_correction="truncated")
+    tokens = batch(
+        [LOG(0.6), LOG(0.6)], [LOG(0.2), LOG(0.2)], [1.0, -1.0], proximal_logprobs_N=[LOG(0.4)] * 2
+    )
+    loss_N, metrics = algorithm.loss(tokens)
+    # ratio 0.6 / 0.4 = 1.5 is cut at 1.2 for the good token; the weight 0.4 / 0.2 is at its cap
+    assert loss_N.tolist() == pytest.approx([-2 * 1.2, 2 * 1.5])
+    assert metrics["clip_fraction"].tolist() == [1.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -114,6 +114,18 @@ def test_the_mismatch_with_the_sampler_is_measured(llama):
     assert off["policy/ratio_max"] == pytest.approx(math.exp(-0.1), rel=1e-4)
 
 
+def test_later_updates_on_a_batch_are_relative_to_the_learner_before_the_first(llama):
+    algorithm = get_algorithm("grpo", importance_correction="truncated")
+    learner = make_learner(llama, max_tokens_per_pack=25)
+    groups = random_groups(seed=0)
+    proximal = learner.logprobs(groups)
+    first = learner.forward_backward(groups, algorithm, proximal)
+    assert first["policy/clip_fraction"] == 0
+    learner.optim_step()
+    second = learner.forward_backward(groups, algorithm, proximal)
+    assert second["policy/clip_fraction"] > 0
+
+
 def test_learning_raises_what_was_rewarded(llama):
     learner = make_learner(llama)
     groups = random_groups(seed=0)

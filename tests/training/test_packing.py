@@ -103,7 +103,7 @@ def test_every_trained_token_sees_exactly_its_own_branch(seed, max_tokens):
     seen = []
     for pack in pack_groups(groups, max_tokens):
         row, ends = np.arange(len(pack.token_ids_T)), pack.subtree_end_T
-        for n, (number, segment, index) in enumerate(pack.origins_N3.tolist()):
+        for n, (number, segment, index) in enumerate(pack.origins):
             trajectory = members[number].trajectory
             before = len(trajectory.segments[segment].token_ids) - index
             branch = trajectory.token_ids(segment)[:-before]

@@ -25,6 +25,9 @@ class TokenBatch:
     old_logprobs_N: Tensor
     """Under the policy that sampled (the denominator of the ratio); no gradient."""
     advantages_N: Tensor
+    proximal_logprobs_N: Tensor | None = None
+    """Under the learner's weights before the first of several updates on one batch; None: this is
+    the first, so they are `logprobs_N` themselves."""
     entropy_N: Tensor | None = None
     """Entropy of the current distribution in nats, with gradient."""
     ref_logprobs_N: Tensor | None = None

@@ -1,12 +1,14 @@
 """Correction for a sampler whose probabilities differ from the learner's.
 
-A sampler in lower precision, or one version behind, draws from mu where the learner computes pi.
-The policy gradient over mu's tokens is exact with weights pi / mu; cutting these off at `CAP`
-bounds the variance at the price of a small bias:
+A sampler in lower precision, or one version behind, draws from mu where the learner, before its
+first update on the batch, computes pi_0. What the learner then does is relative to pi_0; that the
+tokens come from mu is made up for by weights pi_0 / mu. Cutting these off at `CAP` bounds the
+variance at the price of a small bias:
 
-    weight = min(pi(token) / mu(token), CAP)
+    weight = min(pi_0(token) / mu(token), CAP)
 
-Espeholt et al., "IMPALA", 2018 (arXiv:1802.01561); Yao et al., "Your Efficient RL Framework
+Hilton et al., "Batch size-invariance for policy optimization", 2021 (arXiv:2110.00641), for the
+decoupled objective; Yao et al., "Your Efficient RL Framework
 Secretly Brings You Off-Policy RL Training", 2025 (truncated importance sampling).
 """
 
@@ -19,12 +21,13 @@ from torch import Tensor
 
 ImportanceCorrection = Literal["none", "truncated"]
 """`none`: the sampler's probabilities are the old policy of the ratio, as in plain PPO.
-`truncated`: the learner's own are (so the ratio is 1 and nothing is clipped), and each token's loss
-is weighted by the truncated ratio of learner to sampler."""
+`truncated`: the learner's own before its first update on the batch are, and each token's loss is
+weighted by the truncated ratio of these to the sampler's. In a first update the ratio that is
+clipped is then exactly 1."""
 
 CAP = 2.0
 
 
-def truncated_weight(logprobs_N: Tensor, sampler_logprobs_N: Tensor) -> Tensor:
-    """Weight per token [N]; no gradient flows through it."""
-    return torch.exp(logprobs_N.detach() - sampler_logprobs_N).clamp(max=CAP)
+def truncated_weight(proximal_logprobs_N: Tensor, sampler_logprobs_N: Tensor) -> Tensor:
+    """Weight per token [N]."""
+    return torch.exp(proximal_logprobs_N - sampler_logprobs_N).clamp(max=CAP)

@@ -65,7 +65,10 @@ class PolicyGradient:
         logprobs_N, sampler_N = batch.logprobs_N, batch.old_logprobs_N
         if self.importance_correction == "none":
             return self.policy_loss(logprobs_N, sampler_N, batch.advantages_N)
-        loss_N, metrics = self.policy_loss(logprobs_N, logprobs_N.detach(), batch.advantages_N)
-        weight_N = truncated_weight(logprobs_N, sampler_N)
+        proximal_N = batch.proximal_logprobs_N
+        if proximal_N is None:
+            proximal_N = logprobs_N.detach()
+        loss_N, metrics = self.policy_loss(logprobs_N, proximal_N, batch.advantages_N)
+        weight_N = truncated_weight(proximal_N, sampler_N)
         metrics["truncated_fraction"] = (weight_N == CAP).to(weight_N.dtype)
         return weight_N * loss_N, metrics

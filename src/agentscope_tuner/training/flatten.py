@@ -30,7 +30,7 @@ def flatten(trees: Iterable[TokenTree]) -> Pack:
         advantages_N=np.array(row.advantages, np.float32),
         temperatures_N=np.array(row.temperatures, np.float32),
         supports=row.supports,
-        origins_N3=np.array(row.origins, np.int64).reshape(-1, 3),
+        origins=row.origins,
     )
 
 

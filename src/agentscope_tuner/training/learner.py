@@ -33,6 +33,9 @@ from agentscope_tuner.training.saving import save_model_directory
 from agentscope_tuner.training.token_metrics import TokenMetrics
 from agentscope_tuner.trajectory import RolloutGroup
 
+TokenKey = tuple[int, int, int]
+"""Number of the rollout through all groups, segment, index in the segment."""
+
 
 class LocalLearner:
     """One model and its optimizer on one device."""
@@ -81,9 +84,15 @@ class LocalLearner:
         """Bytes of activations up to which they are kept and not computed again."""
 
     def forward_backward(
-        self, groups: Sequence[RolloutGroup], algorithm: Algorithm
+        self,
+        groups: Sequence[RolloutGroup],
+        algorithm: Algorithm,
+        proximal: Mapping[TokenKey, float] | None = None,
     ) -> dict[str, float]:
         """Add the gradient of one batch, whose advantages are set.
+
+        Where rollouts of one step are learnt from in several updates, `proximal` is what `logprobs`
+        gave for these groups before the first of them; None: this is the first.
 
         The loss is the mean over all trained tokens of rollouts that have an advantage, however
         they are packed. Those whose advantage is 0 count in that mean and in `train/tokens`, but
@@ -98,7 +107,7 @@ class LocalLearner:
             skipped = sum(trained_tokens(rollout) for rollout in rollouts if rollout.advantage == 0)
         metrics = TokenMetrics()
         for pack in packs:
-            self._backward(pack, algorithm, computed + skipped, metrics)
+            self._backward(pack, algorithm, computed + skipped, proximal, metrics)
         return {
             "train/tokens": float(computed + skipped),
             "train/skipped_tokens": float(skipped),
@@ -132,16 +141,12 @@ class LocalLearner:
             self._masters.publish()
         return {"policy/grad_norm": grad_norm, "policy/lr": lr}
 
-    def logprobs(self, groups: Sequence[RolloutGroup]) -> dict[tuple[int, int, int], float]:
-        """ln p of every trained token of the rollouts that have an advantage.
-
-        Keys are (number of the rollout through all groups, segment, index in the segment).
-        """
-        found: dict[tuple[int, int, int], float] = {}
+    def logprobs(self, groups: Sequence[RolloutGroup]) -> dict[TokenKey, float]:
+        """ln p of every trained token of the rollouts that have an advantage."""
+        found: dict[TokenKey, float] = {}
         for pack in pack_groups(groups, self.max_tokens_per_pack):
             values = forward.pack_logprobs(self.model, pack).tolist()
-            for (rollout, segment, index), value in zip(pack.origins_N3, values, strict=True):
-                found[int(rollout), int(segment), int(index)] = value
+            found.update(zip(pack.origins, values, strict=True))
         return found
 
     def weights(self) -> dict[str, Tensor]:
@@ -193,10 +198,18 @@ class LocalLearner:
         self._masters.publish()
 
     def _backward(
-        self, pack: Pack, algorithm: Algorithm, tokens: int, metrics: TokenMetrics
+        self,
+        pack: Pack,
+        algorithm: Algorithm,
+        tokens: int,
+        proximal: Mapping[TokenKey, float] | None,
+        metrics: TokenMetrics,
     ) -> None:
         """Add a pack's share of the gradient of a loss that is the mean over `tokens` tokens."""
         reference_N = self._reference_logprobs(pack) if algorithm.needs_reference else None
+        proximal_N = None
+        if proximal is not None:
+            proximal_N = torch.tensor([proximal[key] for key in pack.origins], device=self.device)
         old_logprobs_N = torch.from_numpy(pack.old_logprobs_N).to(self.device)
         advantages_N = torch.from_numpy(pack.advantages_N).to(self.device)
         needed = activation_bytes(self.model.config, len(pack.token_ids_T), self.model.dtype)
@@ -213,6 +226,7 @@ class LocalLearner:
                 logprobs_N=logprobs_n,
                 old_logprobs_N=old_logprobs_N[rows],
                 advantages_N=advantages_N[rows],
+                proximal_logprobs_N=None if proximal_N is None else proximal_N[rows],
                 entropy_N=entropy_n,
                 ref_logprobs_N=None if reference_N is None else reference_N[rows],
             )

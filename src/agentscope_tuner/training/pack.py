@@ -41,5 +41,5 @@ class Pack:
     temperatures_N: Floats
     supports: dict[int, Support]
     """Index in N -> the tokens that could have been drawn; absent: the whole vocabulary."""
-    origins_N3: Ints
+    origins: list[tuple[int, int, int]]
     """Number of the rollout, segment, and index in the segment of each trained token."""
