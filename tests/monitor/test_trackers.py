@@ -103,10 +103,14 @@ def wandb_rows(path: Path) -> list[dict[str, float]]:
 def test_weights_and_biases_offline(
     run: RunInfo, rollouts: list[Rollout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+    wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    tell("wandb", run, rollouts, range(1, 4), 0.1)
-    tell("wandb", replace(run, resumed_step=1), rollouts, range(2, 6), 0.2)
+    for part, steps, reward in [
+        (run, range(1, 4), 0.1),
+        (replace(run, resumed_step=1), range(2, 6), 0.2),
+    ]:
+        tell("wandb", part, rollouts, steps, reward)
+        wandb.teardown()  # waits for W&B's own process, as the end of ours does
     files = sorted((run.directory / "monitor").glob("wandb/offline-run-*/run-*.wandb"))
     assert len({file.name for file in files}) == 1, "both processes write to one run"
     rows = [row for file in files for row in wandb_rows(file)]

@@ -24,7 +24,7 @@ from agentscope_tuner.errors import InputError, TunerError
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"global_step_(\d+)")
-_LEFTOVER = re.compile(r"\.(global_step_\d+)\.(tmp|old)-\d+")
+_LEFTOVER = re.compile(r"\.(global_step_\d+)\.(tmp|old|retired)-\d+")
 
 
 class CheckpointStore:
@@ -86,7 +86,7 @@ class CheckpointStore:
             RunError: the disk is full; nothing that was there before is lost.
         """
         place = self._directory / f"global_step_{step}"
-        temporary = self._directory / f".{place.name}.tmp-{os.getpid()}"
+        temporary = self._hidden(place, "tmp")
         temporary.mkdir(parents=True)
         try:
             write(temporary)
@@ -148,12 +148,16 @@ class CheckpointStore:
     def _put_in_place(self, temporary: Path, place: Path) -> None:
         old = None
         if place.exists():
-            old = self._directory / f".{place.name}.old-{os.getpid()}"
+            old = self._hidden(place, "old")
             os.rename(place, old)
         os.rename(temporary, place)
         sync_directory(self._directory)
         if old is not None:
             shutil.rmtree(old)
+
+    def _hidden(self, place: Path, role: str) -> Path:
+        """Where a checkpoint is while it is not in its place; `recover` knows these names."""
+        return place.with_name(f".{place.name}.{role}-{os.getpid()}")
 
     def _retire(self, newest: int) -> None:
         """Remove what is not kept. A later step than the newest is a damaged one passed over."""
@@ -164,7 +168,10 @@ class CheckpointStore:
         kept = {*candidates[-self._keep_last :], self._best_of(candidates)}
         for path in steps.values():
             if path not in kept:
-                shutil.rmtree(path)
+                # Out of sight first: killed halfway, it would look like a damaged checkpoint.
+                retired = self._hidden(path, "retired")
+                os.rename(path, retired)
+                shutil.rmtree(retired)
 
     def _best_of(self, paths: list[Path]) -> Path | None:
         scores = {path: score for path in paths if (score := self._score(path)) is not None}
