@@ -34,8 +34,8 @@ SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 ELEMENTS = {torch.bfloat16: (), torch.float32: ("-DELEMENT_F32",)}
 SHORT_SPAN = 256
-"""Up to this many tokens of context, a span is attended to token by token, without torch. A token's
-attention then does not depend on the span; a deterministic sampler attends to all spans this way."""
+"""Up to this many tokens of context, a span is attended to token by token, without torch. As no
+token's attention depends on the span then, a deterministic sampler attends to all spans so."""
 
 
 class NativeOps(TorchOps):
@@ -182,9 +182,9 @@ def choose_ops(
         return NativeOps(architecture, rotary, library, short_span)
     if deterministic:
         raise InputError(
-            "deterministic: true is served on a CPU with a C compiler, in bfloat16 or float32 and for "
-            f"heads of a multiple of 16 (at most 256); this model has {architecture.head_dim}, runs "
-            f"in {dtype} on {device.type}."
+            "deterministic: true needs a CPU, a C compiler, and a model in bfloat16 or float32 "
+            "whose heads have a multiple of 32 dimensions, at most 256 (float32: of 16); here are "
+            f"{device.type}, {dtype} and {architecture.head_dim} dimensions."
         )
     return TorchOps(architecture, rotary)
 
