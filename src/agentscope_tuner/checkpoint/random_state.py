@@ -9,6 +9,13 @@ import numpy as np
 import torch
 
 
+def seed_random_streams(seed: int) -> None:
+    """Begin every global random stream anew."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
 def random_state() -> dict[str, Any]:
     """The position of every global random stream, in a form that `save_state` takes."""
     numpy_state: dict[str, Any] = np.random.get_state(legacy=False)

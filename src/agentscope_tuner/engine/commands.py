@@ -7,11 +7,10 @@ from typing import Any
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.checkpoint.lock import RunLock
-from agentscope_tuner.checkpoint.random_state import restore_random_state
+from agentscope_tuner.checkpoint.random_state import restore_random_state, seed_random_streams
 from agentscope_tuner.checkpoint.run_state import RunStatus
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.checkpoint.store import CheckpointStore
-from agentscope_tuner.config import yaml_file
 from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.schema import Config, notices
@@ -22,7 +21,7 @@ from agentscope_tuner.engine.local import LocalEngine
 from agentscope_tuner.engine.loop import Evaluation, LoopSettings, TrainingLoop
 from agentscope_tuner.engine.record import LOOP_STATE, RunRecord
 from agentscope_tuner.engine.result import TuneResult
-from agentscope_tuner.engine.run_directory import CONFIG_FILE, find_place
+from agentscope_tuner.engine.run_directory import find_place, write_configuration
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.engine.supervised import SupervisedLoop, refuse_bad_samples
 from agentscope_tuner.errors import InputError
@@ -60,6 +59,7 @@ async def run(
         store = CheckpointStore(place.directory, trainer.keep_last, trainer.keep_best)
         store.recover()
         checkpoint = store.latest() if place.goes_on else None
+        seed_random_streams(config.seed)
         engine = LocalEngine(
             config, algorithm, workflow_func, judge_func, taskset.total_steps, checkpoint
         )
@@ -71,9 +71,9 @@ async def run(
             name=place.directory.name,
             directory=place.directory,
             hyperparameters=hyperparameters(config),
-            resumed_step=(state["loop"]["step"] if state else 0) if place.goes_on else None,
+            resumed_step=state["loop"]["step"] if state else None,
         )
-        record = RunRecord(info, taskset.total_steps, monitors, console, store)
+        record = RunRecord(info, taskset.total_steps, monitors, console, store, checkpoint)
         stop = StopRequest()
         settings = LoopSettings(
             group_size=config.algorithm.repeat_times,
@@ -88,18 +88,21 @@ async def run(
         if state is not None:
             loop.load_state_dict(state["loop"])
             restore_random_state(state["random"])
-        yaml_file.dump(config, place.directory / CONFIG_FILE)
+        write_configuration(config, place.directory)
         record.begin()
         status: RunStatus = "failed"
         try:
-            with stop.listening(console.note):
+            with stop.listening(console):
                 status = "finished" if await loop.run() else "interrupted"
-        except KeyboardInterrupt:
-            status = "interrupted"
-            raise
         finally:
             record.end(status)
             await engine.close()
+    if status == "interrupted":
+        console.note(
+            f"stopped after step {loop.step} of {taskset.total_steps}, all is saved; go on with "
+            f"`astuner run <script> --set name={config.name} --resume` or "
+            f"tune(..., experiment_name={config.name!r}, resume=True)"
+        )
     return TuneResult(
         run_directory=place.directory,
         metrics=record.metrics,

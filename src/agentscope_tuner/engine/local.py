@@ -51,8 +51,8 @@ class LocalRollouts:
         device: torch.device,
     ) -> None:
         settings = config.trained_model()
-        self.policy = serve(POLICY, settings, files, weights, device)
-        auxiliary = auxiliary_models(config.auxiliary_models(), device)
+        self.policy = serve(POLICY, settings, files, weights, device, config.deterministic)
+        auxiliary = auxiliary_models(config.auxiliary_models(), device, config.deterministic)
         self.service = ChatService(self.policy, auxiliary)
         self._runner = workflow_func and RolloutRunner(
             self.service,

@@ -92,6 +92,8 @@ class TrainingLoop:
         self.stop = stop
         self.step = 0
         """Steps done."""
+        self._saved: int | None = None
+        """The step of the last checkpoint."""
 
     def state_dict(self) -> dict[str, object]:
         """What the loop itself needs to go on."""
@@ -100,26 +102,32 @@ class TrainingLoop:
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on after the step that `state_dict` was taken at."""
         self.step = int(state["step"])  # type: ignore[call-overload]
+        self._saved = self.step
         self.taskset.load_state_dict(state["taskset"])  # type: ignore[arg-type]
 
     async def run(self) -> bool:
         """Train to the end; False if a stop was asked for before it (everything is saved then)."""
         settings = self.settings
-        if self.step == 0:
+        if self._saved is None:
             await self._evaluate()
         else:
             await self.engine.hand_over(self.step)
         while self.step < settings.total_steps:
+            if self.stop.requested:
+                await self._save()
+                return False
             await self._train_step()
             last = self.step == settings.total_steps
             if last or self.step % settings.eval_interval == 0:
                 await self._evaluate()
-            stopping = self.stop.requested and not last
-            if last or stopping or self.step % settings.save_interval == 0:
-                await asyncio.to_thread(self.record.save, self.step, self.engine, self.state_dict())
-            if stopping:
-                return False
+            if last or self.step % settings.save_interval == 0:
+                await self._save()
         return True
+
+    async def _save(self) -> None:
+        if self._saved != self.step:
+            await asyncio.to_thread(self.record.save, self.step, self.engine, self.state_dict())
+            self._saved = self.step
 
     async def _train_step(self) -> None:
         step = self.step + 1

@@ -79,6 +79,7 @@ def serve(
     files: ModelFiles,
     weights: Mapping[str, Tensor],
     device: torch.device,
+    deterministic: bool,
 ) -> ServedModel:
     """Start a sampler for a model and make it ready to be called."""
     sampler = TorchSampler(
@@ -89,6 +90,7 @@ def serve(
         dtype=sampling_dtype(settings, device),
         max_model_len=max_length(settings, files.config),
         seed=settings.seed,
+        deterministic=deterministic,
     )
     return serve_model(
         name,
@@ -118,7 +120,7 @@ def max_length(settings: ChatModelSettings, config: PreTrainedConfig) -> int:
 
 
 def auxiliary_models(
-    settings: Mapping[str, ChatModelSettings], device: torch.device
+    settings: Mapping[str, ChatModelSettings], device: torch.device, deterministic: bool
 ) -> dict[str, ServedModel | ChatModelBase]:
     """The models that are not tuned; equal paths share one sampler."""
     samplers: dict[tuple[str, str, int | None, int], ServedModel] = {}
@@ -131,7 +133,8 @@ def auxiliary_models(
         key = (model.model_path, model.dtype, model.max_model_len, model.seed)
         if key not in samplers:
             loaded = load_model(files.directory, sampling_dtype(model, device))
-            samplers[key] = serve(name, model, files, dict(loaded.named_parameters()), device)
+            weights = dict(loaded.named_parameters())
+            samplers[key] = serve(name, model, files, weights, device, deterministic)
         models[name] = serve_model(
             name,
             samplers[key].sampler,

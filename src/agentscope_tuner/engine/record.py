@@ -38,7 +38,9 @@ class RunRecord:
         monitors: Sequence[Monitor],
         console: ConsoleMonitor,
         store: CheckpointStore,
+        checkpoint: Path | None,
     ) -> None:
+        """`checkpoint` is the one that the run goes on from."""
         self.directory = info.directory
         self.console = console
         self._info = info
@@ -48,16 +50,23 @@ class RunRecord:
         self._step = info.resumed_step or 0
         self._metrics: dict[str, float] = {}
         """The last value of every metric."""
-        self.checkpoint: Path | None = None
-        """The last complete checkpoint of this process."""
+        self._current: dict[str, float] = {}
+        """The metrics of the current step alone: only these say how good its weights are."""
+        self.checkpoint = checkpoint
+        """The last complete checkpoint."""
 
     def begin(self) -> None:
-        """Open everything that is written to; what lies behind the step resumed from is void."""
+        """Open everything that is written to; what lies behind the step resumed from is void.
+
+        A run without a checkpoint begins from the start: nothing that it has written counts.
+        """
         for path in self.directory.glob("rollouts/*.jsonl.zst"):
             if _step_of(path) > self._step:
                 path.unlink()
         for monitor in self._monitors:
             monitor.start(self._info)
+        for record in read_metrics(self.directory / FILE_NAME):
+            self._metrics |= {key: value for key, value in record.items() if key != "step"}
         self._save_state("running")
         self.console.start(self._total_steps, self.directory, self._step)
 
@@ -70,6 +79,7 @@ class RunRecord:
     def step(self, step: int, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> None:
         """A training step is done."""
         self._step = step
+        self._current.clear()
         write_rollouts(rollouts_path(self.directory, step), groups)
         self._log(metrics, step)
         self._save_state("running")
@@ -92,7 +102,7 @@ class RunRecord:
             save_state(directory / "tuner_state" / LOOP_STATE, state)
 
         self.console.phase("saving", None)
-        self.checkpoint = self._store.save(step, write, self._metrics)
+        self.checkpoint = self._store.save(step, write, self._current)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -117,7 +127,8 @@ class RunRecord:
         self.console.finish(RunSummary.of(records, paths))
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
-        self._metrics.update(metrics)
+        self._metrics |= metrics
+        self._current |= metrics
         for monitor in self._monitors:
             monitor.log(metrics, step)
         self.console.log(metrics, step)

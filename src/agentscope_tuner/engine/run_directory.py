@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.config import yaml_file
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.config.schema import Config
@@ -54,7 +55,7 @@ def find_place(config: Config, resume: bool) -> RunPlace:
     directory = project / config.name
     state = RunState.load(directory)
     if state is None:
-        if resume:
+        if resume and not directory.exists():
             raise InputError(f"There is no run to resume at {directory}.")
         return RunPlace(directory, goes_on=False)
     if is_finished(state, config):
@@ -107,6 +108,20 @@ def newest_unfinished(project: Path) -> str:
     return max(unfinished, key=lambda path: path.stat().st_mtime).name
 
 
+def write_configuration(config: Config, directory: Path) -> None:
+    """Write `config.yaml`, in one step: a killed run is compared with it when it goes on."""
+    beside = directory / f".{CONFIG_FILE}.tmp"
+    yaml_file.dump(config, beside)
+    beside.replace(directory / CONFIG_FILE)
+
+
+def may_change(config: Config) -> set[str]:
+    """`MAY_CHANGE`, without the run's length if the learning rate of every step depends on it."""
+    if config.algorithm.optimizer.lr_scheduler_type == "constant":
+        return set(MAY_CHANGE)
+    return {key for key in MAY_CHANGE if not key.startswith("buffer.total_")}
+
+
 def refuse_other_configuration(directory: Path, config: Config) -> None:
     """Raise InputError if the run in `directory` was begun with another configuration."""
     begun = resolve(config_path=directory / CONFIG_FILE)
@@ -115,7 +130,7 @@ def refuse_other_configuration(directory: Path, config: Config) -> None:
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key not in MAY_CHANGE
+        if before.get(key) != now.get(key) and key not in may_change(config)
     ]
     if changed:
         raise InputError(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from agentscope_tuner.monitor.console import ConsoleMonitor
+
+EXIT_CODE = 130
 
 
 class StopRequest:
@@ -16,7 +21,7 @@ class StopRequest:
         self.requested = False
 
     @contextmanager
-    def listening(self, announce: Callable[[str], None]) -> Iterator[None]:
+    def listening(self, console: ConsoleMonitor) -> Iterator[None]:
         """Handle SIGINT and SIGTERM while the block runs (only the main thread can)."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -24,9 +29,11 @@ class StopRequest:
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             if self.requested:
-                raise KeyboardInterrupt
+                console.stop()
+                # An exception would have to wait for the threads that sample, learn or save.
+                os._exit(EXIT_CODE)
             self.requested = True
-            announce("stopping after this step and saving; press Ctrl-C again to stop at once")
+            console.note("stopping after this step and saving; Ctrl-C again stops at once")
 
         signals = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, on_signal) for number in signals}
