@@ -61,7 +61,8 @@ def _load_file(path: Path) -> ModuleType:
     file = path.expanduser().resolve()
     if not file.is_file():
         raise InputError(f"There is no file {str(path)!r} to take a function from.")
-    name = f"astuner:{file}"
+    # Without dots, which would make it a part of a package.
+    name = "astuner:" + str(file).replace("%", "%25").replace(".", "%2E")
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)

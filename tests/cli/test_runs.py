@@ -1,0 +1,69 @@
+"""`astuner runs`: what the table says of runs in every state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Astuner
+
+from agentscope_tuner.checkpoint.lock import RunLock
+from agentscope_tuner.checkpoint.run_state import RunState, RunStatus
+from agentscope_tuner.engine.runs import find_runs
+
+
+def write_run(
+    directory: Path, status: RunStatus = "finished", records: list[dict] | None = None
+) -> Path:
+    directory.mkdir(parents=True)
+    RunState(status, step=3, total_steps=8).save(directory)
+    lines = [json.dumps(record) + "\n" for record in records or []]
+    (directory / "metrics.jsonl").write_text("".join(lines))
+    return directory
+
+
+def test_a_tuned_run_is_listed(astuner: Astuner, tuned: Path) -> None:
+    ended = astuner("runs")
+    assert ended.code == 0
+    [line] = [line for line in ended.out.splitlines() if "P/first" in line]
+    assert "finished" in line
+    assert "2/2" in line
+    assert "test " in line
+
+
+def test_the_best_evaluation_is_shown_with_its_step(tmp_path: Path) -> None:
+    rewards = {0: 0.2, 4: 0.9, 8: 0.7}
+    records: list[dict] = [{"step": s, "eval/test/reward/mean": r} for s, r in rewards.items()]
+    records += [{"step": 8, "reward/mean": 0.5}]
+    [row] = find_runs(write_run(tmp_path / "P" / "N", records=records))
+    assert row.name == "P/N"
+    assert row.best == {"test": (0.9, 4)}
+    assert row.training == ("reward/mean", 0.5)
+
+
+def test_a_run_that_nobody_writes_was_killed(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "P" / "N", "running")
+    assert find_runs(tmp_path)[0].status == "killed"
+    with RunLock(directory):
+        assert find_runs(tmp_path)[0].status == "running"
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted", "failed"])
+def test_other_states_are_told_as_they_are(status: RunStatus, tmp_path: Path) -> None:
+    write_run(tmp_path / "P" / "N", status)
+    assert find_runs(tmp_path)[0].status == status
+
+
+def test_a_project_and_a_run_can_be_named_too(tmp_path: Path) -> None:
+    for name in ("P/a", "P/b", "Q/c"):
+        write_run(tmp_path / name)
+    assert len(find_runs(tmp_path)) == 3
+    assert {row.name for row in find_runs(tmp_path / "P")} == {"P/a", "P/b"}
+    assert [row.name for row in find_runs(tmp_path / "Q" / "c")] == ["Q/c"]
+
+
+def test_no_runs_is_bad_input(astuner: Astuner, tmp_path: Path) -> None:
+    ended = astuner("runs", tmp_path)
+    assert ended.code == 2
+    assert "There are no runs" in ended.err

@@ -1,0 +1,114 @@
+"""Help, versions, exit codes: what every command shares."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import Astuner
+
+COMMANDS = ("run", "check", "evaluate", "export", "runs")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\n"
+        "from agentscope_tuner.cli import main\n"
+        "sys.argv[1:] = ['--help']\n"
+        "try:\n    main()\nfinally:\n"
+        "    heavy = 'torch transformers datasets agentscope numpy pydantic'.split()\n"
+        "    print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_names_every_command(astuner: Astuner) -> None:
+    ended = astuner("--help")
+    assert ended.code == 0
+    assert all(f"│ {command} " in ended.out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches_by_an_example(command: str, astuner: Astuner) -> None:
+    assert f"Example: astuner {command}" in astuner(command, "--help").out
+
+
+def test_the_version_is_that_of_the_package(astuner: Astuner) -> None:
+    from agentscope_tuner import __version__
+
+    assert astuner("--version").out == f"astuner {__version__}\n"
+
+
+def test_bad_usage_ends_with_2(astuner: Astuner) -> None:
+    assert astuner("run").code == 2
+    assert astuner("evaluate", "main.py", "--samples", "0").code == 2
+    assert astuner("export", "a", "b", "--dtype", "int4").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "missing.py"], "There is no script at 'missing.py'."),
+        (["run", "missing.yaml"], "missing.yaml: cannot be read: No such file or directory"),
+        (["run", "main.py", "--set", "buffer.total_stepz=3"], "did you mean total_steps?"),
+        (["run", "config.yaml", "--epochs", "3"], "takes no arguments: --epochs 3."),
+        (["runs", "nowhere"], "There is no directory nowhere."),
+        (["export", "./nowhere", "out"], "model_path './nowhere' does not exist"),
+        (["evaluate", "main.py", "--model", "./nowhere"], "'./nowhere' does not exist"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_ends_with_2(
+    arguments: list[str], sentence: str, astuner: Astuner, program: Path
+) -> None:
+    ended = astuner(*arguments)
+    assert ended.code == 2
+    assert sentence in " ".join(ended.err.split())
+    assert "Traceback" not in ended.err
+
+
+def test_a_script_without_a_call_of_tune_is_bad_input(astuner: Astuner, tmp_path: Path) -> None:
+    script = tmp_path / "idle.py"
+    script.write_text("print('nothing to do')\n")
+    ended = astuner("run", script)
+    assert ended.code == 2
+    assert "ended without a call of tune()" in ended.err
+
+
+def test_a_run_that_fails_ends_with_1(astuner: Astuner, program: Path) -> None:
+    program.write_text(program.read_text().replace('task["question"]', 'task["no such key"]'))
+    ended = astuner("run", program, "--set", "explorer.max_retry_times=0")
+    assert ended.code == 1
+    assert "no such key" in ended.err
+
+
+def test_an_interrupted_script_ends_with_130(astuner: Astuner, tmp_path: Path) -> None:
+    script = tmp_path / "stopped.py"
+    script.write_text("raise KeyboardInterrupt\n")
+    assert astuner("run", script).code == 130
+
+
+def test_a_run_that_was_asked_to_stop_ends_with_130(astuner: Astuner, program: Path) -> None:
+    once = (
+        "import signal\n"
+        "    if not hasattr(judge, 'asked'):\n"
+        "        judge.asked = True\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "    return JudgeOutput("
+    )
+    program.write_text(program.read_text().replace("return JudgeOutput(", once, 1))
+    ended = astuner("run", program)
+    assert ended.code == 130
+    assert "--resume" in ended.out
+
+
+def test_arguments_that_are_no_options_reach_the_script(astuner: Astuner, tmp_path: Path) -> None:
+    script = tmp_path / "show.py"
+    script.write_text("import sys\nprint(sys.argv[1:])\nsys.exit(7)\n")
+    ended = astuner("run", script, "--epochs", "3", "fast")
+    assert ended.code == 7
+    assert ended.out == "['--epochs', '3', 'fast']\n"
