@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import os
+import subprocess
+import sys
 import time
 
 import httpx
 import openai
+import psutil
 import pytest
 from chat_parts import ADD, ScriptedSampler, saying, serve
 from test_trajectories import assert_faithful
@@ -38,8 +41,8 @@ async def test_another_library_is_recorded_by_base_url_and_api_key(
         assert [model.id for model in client.models.list()] == ["policy"]
         return answer.choices[0].message.content
 
-    async with service.listen():
-        assert await asyncio.to_thread(work) == "It is 3."
+    assert await asyncio.to_thread(work) == "It is 3."
+    await service.close()
     assert [one.branch for one in session.trajectory.calls] == [None, None]
     assert_faithful(session.trajectory, sampler.said)
 
@@ -47,18 +50,19 @@ async def test_another_library_is_recorded_by_base_url_and_api_key(
 async def test_a_wrong_or_missing_token_is_a_401(smol: PreTrainedTokenizerBase) -> None:
     service = serve(smol, saying(smol, []))
     session = service.open("r1")
-    async with service.listen() as address, httpx.AsyncClient() as client:
+    async with httpx.AsyncClient() as client:
         url = f"{session.model.base_url}/chat/completions"
         body = {"model": "policy", "messages": [USER]}
         for headers in (
             {},
             {"Authorization": "Bearer wrong"},
-            {"Authorization": address.token},
+            {"Authorization": session.model.api_key},
             {"Authorization": b"Bearer \xff\xfe"},
         ):
             response = await client.post(url, json=body, headers=headers)
             assert response.status_code == 401
             assert response.json()["error"]["type"] == "authentication_error"
+    await service.close()
     assert session.trajectory.segments == []
 
 
@@ -76,15 +80,15 @@ async def test_pieces_arrive_while_the_model_still_samples(smol: PreTrainedToken
     sampler = Slow(lambda *_: [*smol.encode("one two"), smol.eos_token_id])
     service = serve(smol, sampler)
     session = service.open("r1")
-    async with service.listen():
-        client = openai.AsyncOpenAI(base_url=session.model.base_url, api_key=session.model.api_key)
-        text = ""
-        stream = await client.chat.completions.create(model="policy", messages=[USER], stream=True)
-        async for chunk in stream:
-            if chunk.choices[0].delta.content:
-                assert text or not ended.is_set()
-                text += chunk.choices[0].delta.content
-        assert text == "one two"
+    client = openai.AsyncOpenAI(base_url=session.model.base_url, api_key=session.model.api_key)
+    text = ""
+    stream = await client.chat.completions.create(model="policy", messages=[USER], stream=True)
+    async for chunk in stream:
+        if chunk.choices[0].delta.content:
+            assert text or not ended.is_set()
+            text += chunk.choices[0].delta.content
+    assert text == "one two"
+    await service.close()
 
 
 async def test_a_connection_that_breaks_off_ends_the_sampling(
@@ -93,34 +97,84 @@ async def test_a_connection_that_breaks_off_ends_the_sampling(
     sampler = saying(smol, ["never", "never"], delay=lambda: 60.0)
     service = serve(smol, sampler)
     session = service.open("r1")
-    async with service.listen() as address:
-        headers = {"Authorization": f"Bearer {address.token}"}
-        for stream in (False, True):
-            async with httpx.AsyncClient(headers=headers, timeout=0.2) as client:
-                body = {"model": "policy", "messages": [USER], "stream": stream}
-                with pytest.raises(httpx.TimeoutException):
-                    await client.post(f"{session.model.base_url}/chat/completions", json=body)
-        await asyncio.sleep(0.1)
+    headers = {"Authorization": f"Bearer {session.model.api_key}"}
+    for stream in (False, True):
+        async with httpx.AsyncClient(headers=headers, timeout=0.2) as client:
+            body = {"model": "policy", "messages": [USER], "stream": stream}
+            with pytest.raises(httpx.TimeoutException):
+                await client.post(f"{session.model.base_url}/chat/completions", json=body)
+    await asyncio.sleep(0.1)
+    await service.close()
     assert sampler.cancelled == 2
     assert session.trajectory.segments == []
     assert session.fault is None
 
 
-async def test_without_listening_there_is_no_url(smol: PreTrainedTokenizerBase) -> None:
-    service, other = (serve(smol, saying(smol, [])) for _ in range(2))
+async def test_a_socket_is_open_from_the_first_look_at_the_url_until_the_service_closes(
+    smol: PreTrainedTokenizerBase,
+) -> None:
+    service = serve(smol, saying(smol, ["Hello."]))
     session = service.open("r1")
-    for name in ("base_url", "api_key"):
-        with pytest.raises(RunError, match="listening"):
-            getattr(session.model, name)
+    await session.model([USER])
+    assert listening_sockets() == 0
     began = time.monotonic()
-    async with service.listen() as address:
-        taken = int(address.url.rpartition(":")[2])
-        assert session.model.base_url == f"http://127.0.0.1:{taken}/rollouts/r1/v1"
-        with pytest.raises(RunError, match=str(taken)):
-            async with other.listen(port=taken):
-                pass
+    urls = await asyncio.gather(
+        *(asyncio.to_thread(getattr, session.model, "base_url") for _ in range(8))
+    )
+    assert listening_sockets() == 1
+    [url] = set(urls)
+    assert url.startswith("http://127.0.0.1:")
+    assert url.endswith("/rollouts/r1/v1")
+    await service.close()
+    assert listening_sockets() == 0
     assert time.monotonic() - began < 5
-    with pytest.raises(RunError):
-        session.model.base_url  # noqa: B018
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", taken))
+    for name in ("base_url", "api_key"):
+        with pytest.raises(RunError, match="has ended"):
+            getattr(session.model, name)
+
+
+async def test_closing_right_after_the_first_look_frees_the_port(
+    smol: PreTrainedTokenizerBase,
+) -> None:
+    service = serve(smol, saying(smol, []))
+    assert service.open("r1").model.api_key
+    await service.close()
+    assert listening_sockets() == 0
+
+
+def listening_sockets() -> int:
+    """TCP ports that this process listens on."""
+    connections = psutil.Process().net_connections("tcp")
+    return sum(one.status == psutil.CONN_LISTEN for one in connections)
+
+
+async def test_an_agent_in_a_process_of_its_own_is_recorded(smol: PreTrainedTokenizerBase) -> None:
+    sampler = saying(smol, ["Three.", "Six."])
+    service = serve(smol, sampler)
+    session, other = service.open("r1"), service.open("r2")
+    model = session.model
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", AGENT, model.model_name),
+        env={**os.environ, "OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": model.api_key},
+        stdout=subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    await service.close()
+    assert output.decode().split() == ["Three.", "Six."]
+    assert [one.branch for one in session.trajectory.calls] == [None, None]
+    assert_faithful(session.trajectory, sampler.said)
+    assert other.trajectory.calls == []
+
+
+AGENT = """
+import sys, openai
+
+client = openai.OpenAI()
+messages = []
+for question in ("1 + 2?", "Twice that?"):
+    messages.append({"role": "user", "content": question})
+    answer = client.chat.completions.create(model=sys.argv[1], messages=messages)
+    messages.append(answer.choices[0].message)
+    print(answer.choices[0].message.content)
+"""
+"""A conversation of two turns with the model that its environment names."""

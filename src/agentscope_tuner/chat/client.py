@@ -13,7 +13,6 @@ import openai
 from agentscope.model import ChatResponse, OpenAIChatModel
 
 from agentscope_tuner.chat.server import Address
-from agentscope_tuner.errors import RunError
 
 # AgentScope prints every agent's every message; of hundreds of concurrent rollouts nobody can
 # read that. It reads the variable when an agent is
@@ -59,6 +58,9 @@ class InProcessClient:
 class RolloutChatModel(OpenAIChatModel):
     """An `OpenAIChatModel` of one rollout.
 
+    Agents of other libraries, and in other processes, reach the same rollout by `base_url`,
+    `api_key` and `model_name`.
+
     It answers as a whole (`stream=False`): what streams in process arrives at once anyway. An agent
     may set `model.stream = True`.
     """
@@ -68,7 +70,7 @@ class RolloutChatModel(OpenAIChatModel):
         name: str,
         client: InProcessClient,
         rollout_id: str,
-        address: Callable[[], Address | None],
+        address: Callable[[], Address],
     ) -> None:
         self._path = f"/rollouts/{rollout_id}/v1"
         self._address = address
@@ -85,13 +87,16 @@ class RolloutChatModel(OpenAIChatModel):
 
     @property
     def base_url(self) -> str:
-        """The rollout's OpenAI-compatible URL; RunError unless the service listens."""
-        return self._listening().url + self._path
+        """The rollout's OpenAI-compatible URL on the loopback interface.
+
+        Reading it (or `api_key`) makes the endpoint listen; until then no socket is open.
+        """
+        return self._address().url + self._path
 
     @property
     def api_key(self) -> str:
-        """The bearer token for `base_url`; RunError unless the service listens."""
-        return self._listening().token
+        """The bearer token that `base_url` asks for."""
+        return self._address().token
 
     async def _parse_openai_stream_response(
         self, start_datetime: datetime, response: Any, structured_model: Any = None
@@ -103,15 +108,6 @@ class RolloutChatModel(OpenAIChatModel):
             structured_model,
         ):
             yield answer
-
-    def _listening(self) -> Address:
-        address = self._address()
-        if address is None:
-            raise RunError(
-                "The model has no base_url and no api_key: the chat endpoint serves this process "
-                "only. Turn listening on (`async with service.listen()`) to reach it by URL."
-            )
-        return address
 
 
 class _WithoutAudio:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import uvicorn
@@ -15,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentscope_tuner.chat.errors import error_body
 from agentscope_tuner.errors import RunError
+
+HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +46,55 @@ class BearerAuth:
         await JSONResponse(body, status_code=401)(scope, receive, send)
 
 
+class Listener:
+    """Serves an application on a free port of the loopback interface, from now until `close`.
+
+    Args:
+        app: asked for by whoever has the token.
+        loop: the running event loop that serves; the constructor may be called from other threads.
+
+    Raises:
+        RunError: there is no port to be had.
+    """
+
+    def __init__(self, app: ASGIApp, loop: asyncio.AbstractEventLoop) -> None:
+        listener = socket.socket()
+        try:
+            listener.bind((HOST, 0))
+            listener.listen()  # from here on clients can connect; they wait for the loop
+        except OSError as error:
+            listener.close()
+            raise RunError(f"The chat endpoint cannot listen on {HOST}: {error}.") from error
+        token = secrets.token_urlsafe(32)
+        self.address = Address(f"http://{HOST}:{listener.getsockname()[1]}", token)
+        self._server = _Server(
+            uvicorn.Config(
+                BearerAuth(app, token),
+                lifespan="off",
+                ws="none",
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        # The server outlives the rollout that asked first, and has no part in its context.
+        self._serving = contextvars.Context().run(
+            asyncio.run_coroutine_threadsafe, self._server.serve(sockets=[listener]), loop
+        )
+
+    async def close(self) -> None:
+        """End the connections and free the port."""
+        self._server.should_exit = True
+        await asyncio.wrap_future(self._serving)
+
+
 class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.should_exit:  # closed before it began: uvicorn would leave it at that
+            await self.shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         # Ctrl-C belongs to the program that we are part of.
         yield
-
-
-@asynccontextmanager
-async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[Address]:
-    """Serve `app` on this event loop for as long as the context lasts; port 0 takes a free one.
-
-    Raises RunError if the port is taken.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise RunError(f"The endpoint cannot listen on {host}:{port}: {error}.") from error
-    token = secrets.token_urlsafe(32)
-    server = _Server(
-        uvicorn.Config(
-            BearerAuth(app, token),
-            lifespan="off",
-            ws="none",
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=1,
-        )
-    )
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    name = f"[{host}]" if ":" in host else host
-    try:
-        yield Address(f"http://{name}:{listener.getsockname()[1]}", token)
-    finally:
-        server.should_exit = True
-        await serving

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import Mapping
 
 from agentscope.model import ChatModelBase
 
-from agentscope_tuner.chat import server
 from agentscope_tuner.chat.client import InProcessClient, RolloutChatModel
 from agentscope_tuner.chat.endpoint import Endpoint
 from agentscope_tuner.chat.served import ServedModel
-from agentscope_tuner.chat.server import Address
+from agentscope_tuner.chat.server import Address, Listener
 from agentscope_tuner.chat.session import Overrides, Session
-from agentscope_tuner.errors import InputError
+from agentscope_tuner.errors import InputError, RunError
 
 
 class ChatService:
@@ -41,9 +40,10 @@ class ChatService:
             )
         self._sessions: dict[str, Session] = {}
         self.endpoint = Endpoint(self)
-        self.address: Address | None = None
-        """Where the endpoint listens; None while it serves in process only."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._client: InProcessClient | None = None
+        self._listener: Listener | None = None
+        self._listening = threading.Lock()
 
     @property
     def served_names(self) -> list[str]:
@@ -72,7 +72,8 @@ class ChatService:
         if rollout_id in self._sessions:
             raise ValueError(f"the rollout {rollout_id!r} is open already")
         if self._client is None:
-            self._client = InProcessClient(self.endpoint, asyncio.get_running_loop())
+            self._loop = asyncio.get_running_loop()
+            self._client = InProcessClient(self.endpoint, self._loop)
         session = Session(self, rollout_id, Overrides(temperature, top_p, max_tokens), seed)
         self._sessions[rollout_id] = session
         return session
@@ -89,22 +90,26 @@ class ChatService:
     def chat_model(self, rollout_id: str, name: str) -> RolloutChatModel:
         """A new AgentScope model whose calls go to this rollout's URL."""
         assert self._client is not None
-        return RolloutChatModel(name, self._client, rollout_id, lambda: self.address)
+        return RolloutChatModel(name, self._client, rollout_id, self.address)
 
-    @asynccontextmanager
-    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Address]:
-        """Serve on a socket too, with a random bearer token, for as long as the context lasts.
+    def address(self) -> Address:
+        """Where the endpoint listens, for agents of other libraries and in other processes.
 
-        Meanwhile `base_url` and `api_key` of every session's model lead to its rollout, for agents
-        of other libraries and in other processes. Port 0 takes a free one.
+        The first call, from whatever thread, opens a socket on the loopback interface.
 
         Raises:
-            RunError: the port is taken.
+            RunError: there is no port to be had, or the service was closed.
         """
-        if self.address is not None:
-            raise RuntimeError(f"the endpoint listens on {self.address.url} already")
-        async with server.listen(self.endpoint, host, port) as self.address:
-            try:
-                yield self.address
-            finally:
-                self.address = None
+        with self._listening:
+            if self._loop is None:
+                raise RunError("The model has no base_url any more: the run has ended.")
+            if self._listener is None:
+                self._listener = Listener(self.endpoint, self._loop)
+            return self._listener.address
+
+    async def close(self) -> None:
+        """Stop listening, for good."""
+        with self._listening:
+            listener, self._listener, self._loop = self._listener, None, None
+        if listener is not None:
+            await listener.close()

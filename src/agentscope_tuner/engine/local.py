@@ -87,7 +87,8 @@ class LocalRollouts:
         )
 
     async def close(self) -> None:
-        """End the samplers."""
+        """Stop listening, if an agent asked for a URL, and end the samplers."""
+        await self.service.close()
         samplers = {id(model.sampler): model.sampler for model in self._served()}
         for sampler in samplers.values():
             await sampler.close()
