@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator test lint setup curves clean
+.PHONY: demo calculator test lint setup curves storm clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -27,6 +27,10 @@ lint: $(READY)
 ## make curves: the demo over three seeds (about 20 minutes), for docs/results.md
 curves: $(READY)
 	$(BIN)/python benchmarks/curves.py
+
+## make storm: kill runs at 100 moments and compare how they end (minutes), for docs/resume.md
+storm: $(READY)
+	KILLS=50 $(BIN)/python -m pytest tests/engine/test_resume.py -k killed -s
 
 setup: $(READY)
 
