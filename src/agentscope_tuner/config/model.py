@@ -15,7 +15,7 @@ class Lora(Section):
     """Low-rank adapters in place of full tuning."""
 
     rank: int = effect(0, "Rank of the adapters; 0: all weights are tuned.", ge=0)
-    alpha: float = effect(32.0, "The adapters' output is scaled by alpha / rank.", gt=0)
+    alpha: int = effect(32, "The adapters' output is scaled by alpha / rank.", gt=0)
     target_modules: str | list[str] = effect(
         "all-linear", "Names of the layers that get adapters; all-linear: every linear layer."
     )

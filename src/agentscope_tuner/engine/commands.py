@@ -15,8 +15,8 @@ from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.schema import Config, notices
 from agentscope_tuner.engine.base import Sampling
-from agentscope_tuner.engine.evaluate import EvaluateOptions, evaluate_models
 from agentscope_tuner.engine.check import check_workflow
+from agentscope_tuner.engine.evaluate import EvaluateOptions, evaluate_models
 from agentscope_tuner.engine.local import LocalEngine
 from agentscope_tuner.engine.loop import Evaluation, LoopSettings, TrainingLoop
 from agentscope_tuner.engine.record import LOOP_STATE, RunRecord
@@ -125,9 +125,6 @@ async def check(
     await check_workflow(config, training_taskset(config), sampling, workflow_func, judge_func)
 
 
-def make_algorithm(config: Config) -> Algorithm:
-    """The configured algorithm. Raises InputError if its parts or its group size do not fit."""
-    settings = config.algorithm
 async def evaluate(
     config: Config,
     *,
@@ -144,6 +141,9 @@ async def evaluate(
     )
 
 
+def make_algorithm(config: Config) -> Algorithm:
+    """The configured algorithm. Raises InputError if its parts or its group size do not fit."""
+    settings = config.algorithm
     algorithm = get_algorithm(
         settings.algorithm_type,
         advantage_fn_args=settings.advantage_fn_args.model_dump(exclude_none=True),

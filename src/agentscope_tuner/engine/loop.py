@@ -176,16 +176,12 @@ class TrainingLoop:
                 refuse_total_failure(f"the evaluation of {evaluation.name}", groups)
             times = {"time/eval": watch.metrics()["time/step"]}
             metrics = {**summarize(groups), **times}
-            self.record.evaluation(
-                self.step,
-                {f"eval/{evaluation.name}/{key}": v for key, v in metrics.items()},
-                groups,
-            )
+            if evaluation.samples > 1:
+                metrics |= {f"pass@{k}": share for k, share in pass_at_k(groups).items()}
+            self.record.evaluation(self.step, evaluation.name, metrics, groups)
 
 
 def throughput(metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> dict[str, float]:
-            if evaluation.samples > 1:
-                metrics |= {f"pass@{k}": share for k, share in pass_at_k(groups).items()}
     """Tokens a second of sampling and of training, waiting included."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     sampled = sum(rollout.trajectory.sampled_tokens for rollout in rollouts)
