@@ -107,7 +107,7 @@ def test_long_rows_that_span_many_tiles_are_exact(monkeypatch):
     model = make_model("gemma3")
     monkeypatch.setattr(tree_layout, "TILE", 4)
     monkeypatch.setattr(tree_layout, "KEY_STEP", 3)
-    monkeypatch.setattr(tree_layout, "BATCH_PAIRS", 40)
+    monkeypatch.setitem(tree_layout.BATCH_PAIRS, "cpu", 40)
     monkeypatch.setattr(token_logprobs, "CHUNK_BYTES", 4 * VOCABULARY * 7)
     monkeypatch.setitem(token_logprobs.BLOCK_BYTES, "cpu", 4 * VOCABULARY * 2)
     groups = random_groups(seed=5, groups=3)

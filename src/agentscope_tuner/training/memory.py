@@ -9,7 +9,7 @@ import psutil
 import torch
 from transformers import PreTrainedConfig
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # from glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
@@ -23,7 +23,7 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_ARENA_MAX, 1)  # steps may run in any thread and must find the freed memory
+        mallopt(_M_TOP_PAD, 2**27)  # the heaps of other threads than the main one stay, too
 
 
 def activation_bytes(config: PreTrainedConfig, tokens: int, dtype: torch.dtype) -> int:

@@ -25,8 +25,8 @@ TILE = 64
 KEY_STEP = 32
 """Keys are filled up to a multiple of this, so that tiles of similar length share a batch."""
 
-BATCH_PAIRS = 2**16
-"""Query-key pairs of a batch at most: its scores stay in a CPU's cache."""
+BATCH_PAIRS = {"cpu": 2**16, "cuda": 2**22}
+"""Query-key pairs of a batch at most: on a CPU its scores are to stay in the cache."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class TreeLayout:
             by_shape[len(queries_B), keys_filled].append((queries_B, keys))
         batches = []
         for (n_queries, n_keys), tiles in by_shape.items():
-            step = max(1, BATCH_PAIRS // (n_queries * n_keys))
+            step = max(1, BATCH_PAIRS[self.device.type] // (n_queries * n_keys))
             for at in range(0, len(tiles), step):
                 batches.append(self._batch(tiles[at : at + step], n_keys, window))
         return batches
