@@ -24,6 +24,7 @@ from agentscope_tuner.engine.models import (
     max_length,
     sampling_dtype,
     serve,
+    start_sampler,
 )
 from agentscope_tuner.inference.loading import check_memory, load_model
 from agentscope_tuner.rollout.runner import RolloutRunner
@@ -51,7 +52,8 @@ class LocalRollouts:
         device: torch.device,
     ) -> None:
         settings = config.trained_model()
-        self.policy = serve(POLICY, settings, files, weights, device, config.deterministic)
+        sampler = start_sampler(settings, files, weights, device, config.deterministic)
+        self.policy = serve(POLICY, settings, files, sampler)
         auxiliary = auxiliary_models(config.auxiliary_models(), device, config.deterministic)
         self.service = ChatService(self.policy, auxiliary)
         self._runner = workflow_func and RolloutRunner(
@@ -132,11 +134,12 @@ class LocalEngine(LocalRollouts):
         return await asyncio.to_thread(self._update, groups)
 
     def _update(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
-        metrics: dict[str, float] = {}
-        for batch in split_batch(groups, self._train_batch_size):
-            metrics |= self.learner.forward_backward(batch, self._algorithm)
-            metrics |= self.learner.optim_step()
-        return metrics
+        return over_updates(
+            [
+                self.learner.forward_backward(batch, self._algorithm) | self.learner.optim_step()
+                for batch in split_batch(groups, self._train_batch_size)
+            ]
+        )
 
     async def hand_over(self, version: int) -> None:
         """See `Engine.hand_over`."""
@@ -221,3 +224,17 @@ def split_batch(
             part, calls = [], 0
     if part:
         yield part
+
+
+def over_updates(updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """One step's metrics out of its updates': counts are added up, the rest are means and maxima."""
+    merged: dict[str, float] = {}
+    for key in dict.fromkeys(key for update in updates for key in update):
+        values = [update[key] for update in updates if key in update]
+        if key.startswith("train/"):
+            merged[key] = sum(values)
+        elif key.endswith("_max"):
+            merged[key] = max(values)
+        else:
+            merged[key] = sum(values) / len(values)
+    return merged

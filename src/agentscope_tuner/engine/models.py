@@ -73,16 +73,15 @@ def sampling_dtype(settings: ChatModelSettings, device: torch.device) -> torch.d
     return dtype
 
 
-def serve(
-    name: str,
+def start_sampler(
     settings: ChatModelSettings,
     files: ModelFiles,
     weights: Mapping[str, Tensor],
     device: torch.device,
     deterministic: bool,
-) -> ServedModel:
-    """Start a sampler for a model and make it ready to be called."""
-    sampler = TorchSampler(
+) -> TorchSampler:
+    """Load a model's weights into a sampler."""
+    return TorchSampler(
         files.config,
         weights,
         files.tokenizer,
@@ -92,12 +91,19 @@ def serve(
         seed=settings.seed,
         deterministic=deterministic,
     )
+
+
+def serve(
+    name: str, settings: ChatModelSettings, files: ModelFiles, sampler: TorchSampler
+) -> ServedModel:
+    """Make a sampler ready to be called by a name, with the configured defaults."""
     return serve_model(
         name,
         sampler,
         files.tokenizer,
         model_type=files.config.model_type,
         max_tokens=settings.max_response_tokens,
+        max_prompt_tokens=settings.max_prompt_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
         enable_thinking=settings.enable_thinking,
@@ -123,7 +129,7 @@ def auxiliary_models(
     settings: Mapping[str, ChatModelSettings], device: torch.device, deterministic: bool
 ) -> dict[str, ServedModel | ChatModelBase]:
     """The models that are not tuned; equal paths share one sampler."""
-    samplers: dict[tuple[str, str, int | None, int], ServedModel] = {}
+    samplers: dict[tuple[str, str, int | None, int], TorchSampler] = {}
     models: dict[str, ServedModel | ChatModelBase] = {}
     for name, model in settings.items():
         if model.base_url is not None:
@@ -134,20 +140,8 @@ def auxiliary_models(
         if key not in samplers:
             loaded = load_model(files.directory, sampling_dtype(model, device))
             weights = dict(loaded.named_parameters())
-            samplers[key] = serve(name, model, files, weights, device, deterministic)
-        models[name] = serve_model(
-            name,
-            samplers[key].sampler,
-            files.tokenizer,
-            model_type=files.config.model_type,
-            max_tokens=model.max_response_tokens,
-            temperature=model.temperature,
-            top_p=model.top_p,
-            enable_thinking=model.enable_thinking,
-            tool_call_parser=model.tool_call_parser,
-            reasoning_parser=model.reasoning_parser,
-            eos_token_ids=files.end_token_ids(),
-        )
+            samplers[key] = start_sampler(model, files, weights, device, deterministic)
+        models[name] = serve(name, model, files, samplers[key])
     return models
 
 

@@ -85,13 +85,13 @@ class RunRecord:
         self._save_state("running")
 
     def evaluation(
-        self, step: int, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
+        self, step: int, name: str, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
     ) -> None:
-        """A held-out set has been evaluated after `step` updates."""
-        self._log(metrics, step)
+        """The held-out set `name` has been evaluated after `step` updates."""
+        self._log({f"eval/{name}/{key}": value for key, value in metrics.items()}, step)
         samples = [rollout for group in groups for rollout in group.rollouts][:SAMPLES_SHOWN]
         for monitor in self._monitors:
-            monitor.samples(samples, step)
+            monitor.samples(samples, step, f"eval/{name}/samples")
 
     def save(self, step: int, engine: Engine, loop_state: Mapping[str, Any]) -> None:
         """Write a checkpoint: a Hugging Face model directory with what resuming needs inside."""
@@ -111,13 +111,13 @@ class RunRecord:
 
     def end(self, status: RunStatus) -> None:
         """The run is over, in whatever way: draw the curve and close everything."""
+        self.console.stop()
         self._save_state(status)
         for monitor in self._monitors:
             monitor.close()
         metrics_file = self.directory / FILE_NAME
         records = read_metrics(metrics_file)
         if not records:
-            self.console.stop()
             return
         curve = self.directory / "reward_curve.png"
         draw_reward_curve(metrics_file, curve)
