@@ -81,7 +81,7 @@ class Trajectory:
     segments: list[Segment] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     overflows: int = 0
-    """Calls refused because the prompt left no room in the model's length."""
+    """Calls refused because their prompt was too long."""
 
     def path(self, segment: int) -> list[int]:
         """Indices of the segments from the root down to `segment`."""

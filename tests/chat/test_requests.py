@@ -188,6 +188,24 @@ async def test_a_context_overflow_is_a_400_and_counted(smol: PreTrainedTokenizer
     assert session.trajectory.calls == []
 
 
+async def test_a_prompt_may_be_as_long_as_configured_and_no_longer(
+    smol: PreTrainedTokenizerBase,
+) -> None:
+    free, question = serve(smol, saying(smol, ["ok"])), {"role": "user", "content": "How long?"}
+    probe = free.open("r1")
+    await probe.model([question])
+    length = len(probe.trajectory.segments[0].token_ids)
+
+    service = serve(smol, saying(smol, ["ok"]), max_prompt_tokens=length)
+    session = service.open("r1")
+    await Client(service).message([question])
+    response = await Client(service).ask([{**question, "content": "How long? longer"}])
+    assert_refused(response, f"prompt length is {length} tokens")
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+    assert session.trajectory.overflows == 1
+    assert len(session.trajectory.calls) == 1
+
+
 async def test_a_fault_of_the_sampler_is_a_500_and_remembered(
     smol: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
 ) -> None:

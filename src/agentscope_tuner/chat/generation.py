@@ -39,7 +39,7 @@ class Choice:
 class Generation:
     """A request that was found good: its prompt is planned, `run` samples its answers.
 
-    Raises RequestError for what the model does not serve, and for a prompt that leaves no room.
+    Raises RequestError for what the model does not serve, and for a prompt that is too long.
     """
 
     def __init__(self, session: Session, model: ServedModel, request: ChatRequest) -> None:
@@ -68,7 +68,8 @@ class Generation:
                 hermes_calls=self.renderer.hermes_calls,
                 thinking=self.renderer.thinking(self.prompt_ids),
             )
-            self._params = [self._sampling_params(index) for index in range(request.n or 1)]
+            room = self._room()
+            self._params = [self._sampling_params(index, room) for index in range(request.n or 1)]
         except BaseException:
             self._give_up()
             raise
@@ -122,18 +123,26 @@ class Generation:
         if refusal is not None:
             raise RequestError(f"Tools cannot be served: {refusal}.", param="tools")
 
-    def _sampling_params(self, index: int) -> SamplingParams:
+    def _room(self) -> int:
+        """The most tokens that an answer can have; RequestError if the prompt is too long."""
+        length, context = len(self.prompt_ids), self.model.sampler.max_model_len
+        most = self.model.max_prompt_tokens
+        if length >= context:
+            limit = f"context length is {context}"
+        elif most is not None and length > most:
+            limit = f"prompt length is {most}"
+        else:
+            return context - length
+        if self._recorder is not None:
+            self._session.trajectory.overflows += 1
+        raise RequestError(
+            f"This model's maximum {limit} tokens, but the messages take {length} tokens.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+
+    def _sampling_params(self, index: int, room: int) -> SamplingParams:
         request, session, model = self.request, self._session, self.model
-        room = model.sampler.max_model_len - len(self.prompt_ids)
-        if room < 1:
-            if self._recorder is not None:
-                session.trajectory.overflows += 1
-            raise RequestError(
-                f"This model's maximum context length is {model.sampler.max_model_len} tokens, but "
-                f"the messages take {len(self.prompt_ids)} tokens.",
-                param="messages",
-                code="context_length_exceeded",
-            )
         defaults = session.defaults_of(model)
         temperature = request.temperature
         return SamplingParams(

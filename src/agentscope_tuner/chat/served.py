@@ -25,6 +25,8 @@ class ServedModel:
     """The most tokens to sample if a request sets no limit."""
     temperature: float
     top_p: float
+    max_prompt_tokens: int | None
+    """Longer prompts are refused; None: those that leave no room for an answer."""
 
 
 def serve_model(
@@ -34,6 +36,7 @@ def serve_model(
     *,
     model_type: str | None = None,
     max_tokens: int = 8192,
+    max_prompt_tokens: int | None = None,
     temperature: float = 1.0,
     top_p: float = 1.0,
     enable_thinking: bool | None = None,
@@ -49,6 +52,7 @@ def serve_model(
         tokenizer: with a chat template.
         model_type: of the model's Hugging Face config, to find the renderer of its family.
         max_tokens: limit of a request that sets none.
+        max_prompt_tokens: longer prompts are refused; None: those that leave no room for an answer.
         temperature: of a request that sets none.
         top_p: of a request that sets none.
         enable_thinking: the chat template's argument; None leaves it to the template.
@@ -68,4 +72,6 @@ def serve_model(
         enable_thinking=enable_thinking,
         eos_token_ids=eos_token_ids,
     )
-    return ServedModel(name, sampler, tokenizer, renderer, max_tokens, temperature, top_p)
+    return ServedModel(
+        name, sampler, tokenizer, renderer, max_tokens, temperature, top_p, max_prompt_tokens
+    )

@@ -7,7 +7,7 @@
 | `rollout/failed`, `rollout/failed/<kind>` | how many failed for good |
 | `rollout/retries` | attempts beyond the first |
 | `rollout/truncated` | rollouts in which a length limit cut or refused a call |
-| `rollout/overflows` | calls refused because their prompt left no room for an answer |
+| `rollout/overflows` | calls refused because their prompt was too long |
 | `rollout/turns` | mean number of model calls, over rollouts with any; so are the next two |
 | `rollout/prompt_tokens`, `rollout/response_tokens` | mean number of tokens given and sampled |
 | `rollout/response_tokens/max` | the most that one rollout sampled |

@@ -227,5 +227,5 @@ def _stream_seed(*stream: int) -> int:
 
 def _why_empty(session: Session) -> str:
     if session.trajectory.overflows:
-        return "Every call was refused: the prompt leaves no room within max_model_len."
+        return "Every call was refused: its prompt was too long (max_model_len, max_prompt_tokens)."
     return "The workflow never called the model it was given, so there is nothing to learn from."
