@@ -89,10 +89,11 @@ async def run(
             loop.load_state_dict(state["loop"])
             restore_random_state(state["random"])
         write_configuration(config, place.directory)
+        with store.naming_a_full_disk():
+            record.begin()
         status: RunStatus = "failed"
         try:
             with store.naming_a_full_disk(), stop.listening(console):
-                record.begin()
                 status = "finished" if await loop.run() else "interrupted"
         finally:
             record.end(status)

@@ -227,7 +227,7 @@ def split_batch(
 
 
 def over_updates(updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """One step's metrics out of its updates': counts are added up, the rest are means and maxima."""
+    """One step's metrics from its updates': counts are added up, the rest are means or maxima."""
     merged: dict[str, float] = {}
     for key in dict.fromkeys(key for update in updates for key in update):
         values = [update[key] for update in updates if key in update]
