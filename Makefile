@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator test lint setup curves storm clean
+.PHONY: demo calculator test test-frameworks lint setup curves storm clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -17,6 +17,12 @@ calculator: $(READY)
 ## make test: set up (if need be), check style, types and layers, run the tests
 test: $(READY) lint
 	$(BIN)/python -m pytest
+
+## make test-frameworks: also install the OpenAI Agents SDK and LangGraph, and tune their agents
+test-frameworks: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock \
+		--editable '.[openai-agents,langgraph]'
+	$(BIN)/python -m pytest tests/frameworks
 
 lint: $(READY)
 	$(BIN)/ruff check src tests examples benchmarks

@@ -212,7 +212,7 @@ def refuse_total_failure(where: str, groups: Sequence[RolloutGroup]) -> None:
         first = errors[0]
         if all(r.trajectory.overflows and not r.trajectory.calls for r in rollouts):
             raise RunError(
-                f"No prompt of {where} leaves room for an answer within max_model_len: make it "
+                f"Every prompt of {where} is too long: make max_model_len (or max_prompt_tokens) "
                 f"larger, or the prompts shorter. The first one: {first.message}"
             )
         raise RunError(

@@ -1,0 +1,91 @@
+"""Agents of the OpenAI Agents SDK, driven by the model's URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from runpy import run_path
+from typing import Any, Literal
+
+import pytest
+from agentscope.model import ChatModelBase
+from framework_rollouts import RollOut, assert_one_conversation
+from openai import AsyncOpenAI
+
+from agentscope_tuner import WorkflowOutput
+
+agents = pytest.importorskip("agents", reason="needs `make test-frameworks` (openai-agents)")
+EXAMPLE = Path(__file__).parents[2] / "examples" / "openai_agents" / "main.py"
+
+
+@pytest.fixture(autouse=True)
+def _no_traces() -> None:
+    agents.set_tracing_disabled(True)
+
+
+@agents.function_tool
+def look(direction: Literal["left", "right"]) -> str:
+    """Look around.
+
+    Args:
+        direction: where to look
+    """
+    return f"Nothing on the {direction}."
+
+
+def agent(client: AsyncOpenAI, model: ChatModelBase, **options: Any) -> agents.Agent:
+    chat = agents.OpenAIChatCompletionsModel(model.model_name, client)
+    return agents.Agent(name="Scout", instructions="You look around.", model=chat, **options)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_two_turns_are_one_branch_of_their_own_rollout(
+    roll_out: RollOut, stream: bool
+) -> None:
+    async def workflow(task: dict[str, Any], model: ChatModelBase) -> WorkflowOutput:
+        async with AsyncOpenAI(base_url=model.base_url, api_key=model.api_key) as client:
+            scout = agent(client, model)
+            messages: list[Any] = []
+            for question in (task["question"], "Are you sure?"):
+                messages.append({"role": "user", "content": question})
+                if stream:
+                    result = agents.Runner.run_streamed(scout, messages)
+                    async for _ in result.stream_events():
+                        pass
+                else:
+                    result = await agents.Runner.run(scout, messages)
+                messages = result.to_input_list()
+        return WorkflowOutput(reward=1.0, response=result.final_output)
+
+    for rollout in await roll_out(workflow):
+        assert_one_conversation(rollout, calls=2)
+        assert rollout.response == rollout.trajectory.calls[-1].response["content"]
+
+
+async def test_a_tool_is_called_and_its_result_is_read(roll_out: RollOut) -> None:
+    async def workflow(task: dict[str, Any], model: ChatModelBase) -> WorkflowOutput:
+        async with AsyncOpenAI(base_url=model.base_url, api_key=model.api_key) as client:
+            # A model of random weights calls what it has to; after that the SDK lets it go.
+            must = agents.ModelSettings(tool_choice="required")
+            scout = agent(client, model, tools=[look], model_settings=must)
+            await agents.Runner.run(scout, task["question"])
+        return WorkflowOutput(reward=1.0)
+
+    for rollout in await roll_out(workflow):
+        assert_one_conversation(rollout, calls=2)
+        result = rollout.trajectory.calls[1].messages[-1]
+        assert result["role"] == "tool"
+        assert result["content"] in ("Nothing on the left.", "Nothing on the right.")
+
+
+async def test_the_example_rolls_out(roll_out: RollOut) -> None:
+    for rollout in await roll_out(_rewarded(run_path(str(EXAMPLE)))):
+        assert_one_conversation(rollout, calls=1)
+
+
+def _rewarded(example: dict[str, Any]) -> Any:
+    async def workflow(task: dict[str, Any], model: ChatModelBase) -> WorkflowOutput:
+        output = await example["run_agent"](task, model)
+        verdict = await example["judge"]({"answer": "2"}, output.response)
+        return WorkflowOutput(reward=verdict.reward)
+
+    return workflow
