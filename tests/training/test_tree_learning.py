@@ -121,7 +121,7 @@ def test_long_rows_that_span_many_tiles_are_exact(monkeypatch):
 def test_activation_checkpointing_changes_nothing(llama):
     groups = random_groups(seed=2)
     kept, recomputed = make_learner(llama), make_learner(llama)
-    recomputed._activation_budget = 0
+    recomputed._most_kept_tokens = 0
     for learner in (kept, recomputed):
         learner.forward_backward(groups, get_algorithm("grpo"))
     assert recomputed.model.training

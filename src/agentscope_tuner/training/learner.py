@@ -22,7 +22,7 @@ from agentscope_tuner.training import forward
 from agentscope_tuner.training.lora import LoraSettings, add_adapters, merged_weights
 from agentscope_tuner.training.master_weights import MasterWeights
 from agentscope_tuner.training.memory import (
-    activation_bytes,
+    activation_bytes_per_token,
     available_bytes,
     keep_freed_memory,
 )
@@ -80,8 +80,9 @@ class LocalLearner:
         if reference is not None:
             forward.prepare(reference, self.device).requires_grad_(False)
             MasterWeights(reference, compute_dtype)
-        self._activation_budget = available_bytes(self.device) // 2
-        """Bytes of activations up to which they are kept and not computed again."""
+        per_token = activation_bytes_per_token(self.model)
+        self._most_kept_tokens = available_bytes(self.device) / 2 / per_token
+        """Tokens of a pack up to which activations are kept and not computed again."""
 
     def forward_backward(
         self,
@@ -212,9 +213,8 @@ class LocalLearner:
             proximal_N = torch.tensor([proximal[key] for key in pack.origins], device=self.device)
         old_logprobs_N = torch.from_numpy(pack.old_logprobs_N).to(self.device)
         advantages_N = torch.from_numpy(pack.advantages_N).to(self.device)
-        needed = activation_bytes(self.model.config, len(pack.token_ids_T), self.model.dtype)
         # In training mode activations are computed twice instead of kept.
-        self.model.train(needed > self._activation_budget)
+        self.model.train(len(pack.token_ids_T) > self._most_kept_tokens)
         hidden_NE = forward.predecessor_states(self.model, pack)
         head = forward.head_of(self.model, pack)
         hidden_grad_NE = torch.empty_like(hidden_NE)

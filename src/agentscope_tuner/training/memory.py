@@ -7,7 +7,12 @@ import sys
 
 import psutil
 import torch
-from transformers import PreTrainedConfig
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from agentscope_tuner.training.forward import predecessor_states
+from agentscope_tuner.training.packing import pack_groups
+from agentscope_tuner.training.samples import TrainingSample, as_group
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # from glibc's malloc.h
 
@@ -26,18 +31,23 @@ def keep_freed_memory() -> None:
         mallopt(_M_TOP_PAD, 2**27)  # the heaps of other threads than the main one stay, too
 
 
-def activation_bytes(config: PreTrainedConfig, tokens: int, dtype: torch.dtype) -> int:
-    """An upper estimate of what a decoder's layers keep for the backward pass.
+def activation_bytes_per_token(model: PreTrainedModel, tokens: int = 32) -> float:
+    """What the decoder keeps of each token for the backward pass, measured on a row of `tokens`."""
+    probe = TrainingSample([0] * (tokens + 1), [False] * tokens + [True])
+    (pack,) = pack_groups([as_group([probe])], max_tokens=tokens + 1)
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, int] = {}
 
-    Per token and layer, in elements: the MLP's four intermediate rows, and what norms, residuals,
-    projections and rotary embeddings keep (the factors are what autograd was seen to save in the
-    most demanding of the supported decoders, Gemma 3).
-    """
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    attention = (heads + config.num_key_value_heads) * head_dim
-    elements = 18 * config.hidden_size + 4 * config.intermediate_size + 6 * attention
-    return elements * dtype.itemsize * tokens * config.num_hidden_layers
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        # The result keeps the graph, and so the storages, alive: none is counted twice.
+        _states = predecessor_states(model, pack)
+    return sum(kept.values()) / tokens
 
 
 def available_bytes(device: torch.device) -> int:
