@@ -61,7 +61,7 @@ def reinforce(checkpoint: str) -> None:
         workflow_func=run_agent,
         judge_func=judge,
         model=TunerModelConfig(model_path=checkpoint, **LENGTHS),
-        train_dataset=DatasetConfig(path=str(DATA / "tasks"), total_steps=16),
+        train_dataset=DatasetConfig(path=str(DATA / "tasks"), total_steps=12),
         eval_dataset=DatasetConfig(path=str(DATA / "tasks"), split="test"),
         algorithm=AlgorithmConfig(
             algorithm_type="multi_step_grpo", batch_size=8, group_size=8, learning_rate=1e-5
