@@ -34,7 +34,7 @@ lint: $(READY)
 curves: $(READY)
 	$(BIN)/python benchmarks/curves.py
 
-## make storm: kill runs at 100 moments and compare how they end (minutes), for docs/resume.md
+## make storm: kill runs 50 times in two ways and compare how they end (minutes), for docs/resume.md
 storm: $(READY)
 	KILLS=50 $(BIN)/python -m pytest tests/engine/test_resume.py -k killed -s
 

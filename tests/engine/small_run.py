@@ -70,6 +70,6 @@ if __name__ == "__main__":
             batch_size=3,
             learning_rate=1e-3,
             eval_interval_steps=2,
-            save_interval_steps=2,
+            save_interval_steps=1,
         ),
     )
