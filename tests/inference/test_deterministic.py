@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 import torch
+from tiny_models import CONFIGS
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.base import SamplingParams
-from conftest import CONFIGS
 
 BEGINNING = torch.randint(1, 40, (30,), generator=torch.Generator().manual_seed(1)).tolist()
 ENDS = torch.randint(1, 40, (24, 12), generator=torch.Generator().manual_seed(2)).tolist()

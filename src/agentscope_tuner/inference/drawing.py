@@ -8,6 +8,7 @@ random number for every token of the vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agentscope_tuner.errors import RunError
 from agentscope_tuner.inference.base import Support
 from agentscope_tuner.inference.ops import search
 
@@ -66,7 +68,10 @@ def draw(
     distributions: Sequence[Distribution],
     draw_plain: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
 ) -> list[Draw]:
-    """Draw one token from each row of logits; `draw_plain` is `TorchOps.draw` or its like."""
+    """Draw one token from each row of logits; `draw_plain` is `TorchOps.draw` or its like.
+
+    Raises RunError if the logits are not finite.
+    """
     plain = [row for row, distribution in enumerate(distributions) if distribution.plain]
     other = [row for row, distribution in enumerate(distributions) if not distribution.plain]
     draws: dict[int, Draw] = {}
@@ -81,6 +86,11 @@ def draw(
             draws[row] = Draw(token, logprob)
     for row in other:
         draws[row] = _draw_one(logits_BV[row].float(), distributions[row])
+    if any(math.isnan(drawn.logprob) for drawn in draws.values()):
+        raise RunError(
+            "the model's logits are not finite; if this happens after some steps of training, "
+            "the learning rate is too high"
+        )
     return [draws[row] for row in range(len(distributions))]
 
 

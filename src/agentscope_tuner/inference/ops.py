@@ -129,4 +129,5 @@ def search(p_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     """Where the cumulative sum of each row first exceeds its share of the row's total."""
     cumulative_BV = p_BV.cumsum(-1, dtype=torch.float64)
     wanted_B1 = uniforms_B[:, None] * cumulative_BV[:, -1:]
-    return torch.searchsorted(cumulative_BV, wanted_B1, right=True)[:, 0]
+    found_B1 = torch.searchsorted(cumulative_BV, wanted_B1, right=True)
+    return found_B1[:, 0].clamp(max=p_BV.shape[1] - 1)  # only NaN is beyond

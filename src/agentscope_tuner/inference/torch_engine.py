@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
+from agentscope_tuner.errors import RunError
 from agentscope_tuner.inference.base import Completion, SamplingParams
 from agentscope_tuner.inference.engine import Engine, default_dtype
 from agentscope_tuner.inference.grammar import GrammarCompiler
@@ -211,11 +212,15 @@ class TorchSampler:
             while self._receive():
                 self._engine.step(admit=not self._loads)
                 if self._loads and not self._engine.scheduler.running:
-                    load = self._loads.pop(0)
+                    load = self._loads[0]
                     self._engine.load(load.weights, load.version)
+                    self._loads.pop(0)
                     post(load.loop, settle, load.future, None)
         except Exception as error:
-            ended = f"the sampler failed: {error!r}", error
+            ended = (
+                str(error) if isinstance(error, RunError) else f"the sampler failed: {error!r}",
+                error,
+            )
         with self._ending:
             self._ended = ended
         while not self._inbox.empty():
@@ -249,6 +254,6 @@ class TorchSampler:
 
 def _ended_error(message: str, cause: Exception | None) -> RuntimeError:
     """An error for one caller: raising one object in many tasks would mix their tracebacks."""
-    error = RuntimeError(message)
+    error = RunError(message) if isinstance(cause, RunError) else RuntimeError(message)
     error.__cause__ = cause
     return error
