@@ -26,6 +26,7 @@ from agentscope_tuner.inference.base import Completion, SamplingParams
 from agentscope_tuner.inference.engine import Engine, default_dtype
 from agentscope_tuner.inference.grammar import GrammarCompiler
 from agentscope_tuner.inference.request import Request, post, settle
+from agentscope_tuner.inference.threads import release_threads
 
 
 @dataclass(slots=True)
@@ -89,6 +90,7 @@ class TorchSampler:
             cache_bytes=cache_bytes,
             deterministic=deterministic,
         )
+        release_threads()
         self._grammars = GrammarCompiler(tokenizer, self._engine.decoder.architecture.vocab_size)
         self._seed = seed
         self._requests = 0
@@ -238,8 +240,11 @@ class TorchSampler:
     def _receive(self) -> bool:
         """Take what has arrived, waiting for it if there is nothing to do; False: close."""
         scheduler = self._engine.scheduler
-        busy = scheduler.running or scheduler.waiting or self._loads
-        open_ = True if busy else self._take(self._inbox.get())
+        open_ = True
+        if not (scheduler.running or scheduler.waiting or self._loads):
+            if self._inbox.empty():
+                release_threads()
+            open_ = self._take(self._inbox.get())
         while open_ and not self._inbox.empty():
             open_ = self._take(self._inbox.get())
         return open_

