@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,8 @@ class LocalEngine(LocalRollouts):
         self._tokenizer = files.tokenizer
         self._has_adapters = config.model.lora.rank > 0
         self._train_batch_size = config.buffer.train_batch_size
+        # Always the same thread: the allocator keeps what each thread that it has served once held.
+        self._learner_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learner")
         super().__init__(config, files, self.learner.weights(), workflow_func, judge_func, device)
 
     def demonstrate(self, sample: Mapping[str, Any]) -> Trajectory:
@@ -131,7 +134,9 @@ class LocalEngine(LocalRollouts):
 
     async def update(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
         """See `Engine.update`; several optimizer steps if `train_batch_size` asks for them."""
-        return await asyncio.to_thread(self._update, groups)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._learner_thread, self._update, groups
+        )
 
     def _update(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
         return over_updates(
