@@ -7,6 +7,7 @@ The public names are those of `agentscope.tuner`. Importing this package is chea
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+# OpenMP reads this when torch is loaded. Workers that spin while they wait make a step ten times
+# slower as soon as another program wants the processor; asleep, they cost a quiet machine little.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __all__ = [
     "AlgorithmConfig",
