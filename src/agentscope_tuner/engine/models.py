@@ -15,6 +15,7 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizer
 from agentscope_tuner.chat.served import ServedModel, serve_model
 from agentscope_tuner.config.schema import ChatModelSettings
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference.engine import default_dtype
 from agentscope_tuner.inference.loading import (
     check_architecture,
     load_config,
@@ -55,14 +56,6 @@ class ModelFiles:
 def default_device() -> torch.device:
     """The accelerator if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it natively, float32 elsewhere."""
-    if device.type == "cuda":
-        return torch.bfloat16
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 def sampling_dtype(settings: ChatModelSettings, device: torch.device) -> torch.dtype:

@@ -14,9 +14,9 @@ import datasets
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
+from agentscope_tuner.config.preview import FILE_LOADERS
 from agentscope_tuner.errors import InputError
 
-_FILE_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 _HUB_TIMEOUT_S = 10.0
 
 
@@ -34,10 +34,10 @@ def load_samples(
     source: dict[str, str | None] = {"path": path, "name": name}
     local = Path(path).expanduser()
     if local.is_file():
-        loader = _FILE_LOADERS.get(local.suffix)
+        loader = FILE_LOADERS.get(local.suffix)
         if loader is None:
             raise InputError(
-                f"The dataset file {path!r} must end in one of {', '.join(_FILE_LOADERS)}."
+                f"The dataset file {path!r} must end in one of {', '.join(FILE_LOADERS)}."
             )
         source = {"path": loader, "name": name, "data_files": str(local)}
     elif local.is_dir():
