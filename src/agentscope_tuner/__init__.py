@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# OpenMP reads this when torch is loaded. Workers that spin while they wait make a step ten times
-# slower as soon as another program wants the processor. The price is up to a third of the sampler's
-# rate on a quiet machine, so the variable can be set from outside.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# GNU OpenMP reads this when torch is loaded: how long a worker spins before it sleeps, here about
+# the time between two parallel sections of a step. Its default spins for milliseconds, which makes
+# a step ten times slower as soon as another program wants the processor; workers that sleep at once
+# cost a quiet machine a quarter of the sampler's rate.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __all__ = [
     "AlgorithmConfig",

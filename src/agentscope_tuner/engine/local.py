@@ -28,6 +28,7 @@ from agentscope_tuner.engine.models import (
     start_sampler,
 )
 from agentscope_tuner.inference.loading import check_memory, load_model
+from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.training.learner import LocalLearner
 from agentscope_tuner.training.lora import LoraSettings
@@ -139,12 +140,12 @@ class LocalEngine(LocalRollouts):
         )
 
     def _update(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
-        return over_updates(
-            [
-                self.learner.forward_backward(batch, self._algorithm) | self.learner.optim_step()
-                for batch in split_batch(groups, self._train_batch_size)
-            ]
-        )
+        updates = [
+            self.learner.forward_backward(batch, self._algorithm) | self.learner.optim_step()
+            for batch in split_batch(groups, self._train_batch_size)
+        ]
+        release_threads()  # the sampler computes next
+        return over_updates(updates)
 
     async def hand_over(self, version: int) -> None:
         """See `Engine.hand_over`."""
