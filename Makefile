@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator test test-frameworks lint setup curves storm clean
+.PHONY: demo calculator test test-frameworks lint setup bench bench-quick curves storm clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -29,6 +29,14 @@ lint: $(READY)
 	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+## make bench: ours against its peers, which it installs (about 45 minutes), for benchmarks/results.md
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py
+
+## make bench-quick: a part of it in under 5 minutes, only printed
+bench-quick: $(READY)
+	$(BIN)/python benchmarks/bench.py --quick
 
 ## make curves: the demo over three seeds (about 20 minutes), for docs/results.md
 curves: $(READY)

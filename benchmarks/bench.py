@@ -1,0 +1,54 @@
+"""Ours against the peers, and against what the machine can do.
+
+    python benchmarks/bench.py [--quick] [--only sampling ...]
+
+The full form writes `results.json` and `results.md`; a part, and the quick form, only print.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shlex
+import sys
+
+from peers import ENVIRONMENTS
+from race import Unavailable
+from results import Outcome, Row, page, write
+
+SUBJECTS = ("sampling", "demo", "training", "turns", "memory", "concurrency", "overhead")
+QUICK_SUBJECTS = tuple(subject for subject in SUBJECTS if subject != "training")
+
+
+def run(subject: str, quick: bool) -> Outcome:
+    """One subject's outcome; if it cannot be measured here, a row that says why."""
+    print(f"measuring {subject}", flush=True)
+    try:
+        outcome: Outcome = importlib.import_module(f"rows.{subject}").measure(quick)
+    except Unavailable as error:
+        return Outcome([Row(subject, "", None, note=str(error))])
+    return outcome
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="under five minutes")
+    parser.add_argument("--only", nargs="+", choices=SUBJECTS)
+    options = parser.parse_args()
+    subjects = options.only or (QUICK_SUBJECTS if options.quick else SUBJECTS)
+    outcomes = [run(subject, options.quick) for subject in subjects]
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    text = page(
+        rows,
+        [outcome.details for outcome in outcomes if outcome.details],
+        command=shlex.join(["python", *sys.argv]),
+        packages=", ".join(environment.versions() for environment in ENVIRONMENTS),
+    )
+    print(text)
+    if not options.quick and not options.only:
+        write(rows, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Rollouts made of given tokens, for our learner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from agentscope_tuner.inference.loading import load_model
+from agentscope_tuner.training.learner import LocalLearner
+from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
+
+LOGPROB = -math.log(49_152)
+"""Of every token: as if drawn from the whole vocabulary alike."""
+
+
+def make_learner(directory: Path) -> LocalLearner:
+    """A learner with the demo's optimizer, and packs of 8,192 tokens."""
+    return LocalLearner(
+        load_model(directory, torch.float32),
+        optimizer=OptimizerSettings(lr=1e-5),
+        max_tokens_per_pack=8192,
+    )
+
+
+def sampled(token_ids: list[int], parent: int) -> Segment:
+    """A segment that the model is said to have sampled."""
+    known = Sampled([LOGPROB] * len(token_ids), [False] * len(token_ids), "policy", 0)
+    return Segment(parent, token_ids, known)
+
+
+def as_group(number: int, trajectories: Sequence[Trajectory]) -> RolloutGroup:
+    """Rollouts of which every other one was good."""
+    members = [
+        Rollout(f"{number}-{i}", {}, trajectory, advantage=1.0 if i % 2 else -1.0)
+        for i, trajectory in enumerate(trajectories)
+    ]
+    return RolloutGroup(str(number), {}, members)
+
+
+def single_turn_groups(rows: Sequence[Sequence[list[int]]], prompt: int) -> list[RolloutGroup]:
+    """Groups of rows of tokens whose first `prompt` ones are the prompt."""
+    return [
+        as_group(
+            number,
+            [
+                Trajectory([Segment(None, row[:prompt]), sampled(row[prompt:], parent=0)])
+                for row in group
+            ],
+        )
+        for number, group in enumerate(rows)
+    ]

@@ -1,0 +1,41 @@
+"""Trains on given groups with our learner: gradient and update."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from channel import Channel, Message, Timer
+from synthetic import make_learner, single_turn_groups
+
+from agentscope_tuner.algorithms.registry import get_algorithm
+
+
+def main() -> None:
+    """Load and serve."""
+    channel = Channel()
+    learner = make_learner(Path(channel.settings["model"]))
+    algorithm = get_algorithm("grpo")
+
+    def work(request: Message) -> Message:
+        groups = single_turn_groups(request["rows"], request["prompt"])
+        with Timer() as timer:
+            learner.forward_backward(groups, algorithm)
+            learner.optim_step()
+        return {
+            "seconds": timer.seconds,
+            "checkpointed": learner.model.training,
+            "peak_bytes": peak_bytes(),
+        }
+
+    channel.serve(work)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process ever had, as Linux counts it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
+    return 1024 * int(kilobytes)
+
+
+if __name__ == "__main__":
+    main()

