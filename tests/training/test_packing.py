@@ -60,8 +60,10 @@ def test_two_branches_of_one_rollout_share_their_beginning():
     assert rows([group(Rollout("r", {}, tree, advantage=1.0))]) == [[1, 2, 5, 3, 4, 6, 8]]
 
 
-def test_different_groups_share_nothing():
-    assert rows([group(rollout([1], [5, 5])), group(rollout([1], [5, 5]))]) == [[1, 5, 1, 5]]
+def test_different_groups_share_what_their_prompts_begin_with():
+    pairs = [group(rollout([1, 2], [5, 5])), group(rollout([1, 3], [6, 6]))]
+    assert rows(pairs) == [[1, 2, 5, 3, 6]]
+    assert rows(pairs, max_tokens=5) == [[1, 2, 5], [1, 3, 6]]
 
 
 def test_what_follows_the_last_trained_token_is_left_out():

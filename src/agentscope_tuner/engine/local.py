@@ -147,6 +147,12 @@ class LocalEngine(LocalRollouts):
         release_threads()  # the sampler computes next
         return over_updates(updates)
 
+    async def close(self) -> None:
+        """Also give the learner's memory back."""
+        await super().close()
+        self._learner_thread.shutdown()
+        self.learner.release()
+
     async def hand_over(self, version: int) -> None:
         """See `Engine.hand_over`."""
         await self.policy.sampler.load_weights(self.learner.weights(), version)

@@ -73,7 +73,8 @@ class Engine:
 
     def release(self) -> None:
         """Give the memory back; the engine cannot be used any more."""
-        del self.decoder, self._cache
+        self._cache.release()
+        del self.decoder
 
     def step(self, *, admit: bool) -> None:
         """Compute and draw once for every running request; start waiting ones if allowed."""

@@ -1,4 +1,4 @@
-"""Token trees laid out as one row.
+"""A token tree laid out as one row.
 
 Tokens that no trained token follows are left out: nothing is predicted from them. Among these are
 the last token of every branch and whatever came back from a tool after the last call.
@@ -6,7 +6,7 @@ the last token of every branch and whatever came back from a tool after the last
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,11 +15,9 @@ from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.tree import Node, TokenTree
 
 
-def flatten(trees: Iterable[TokenTree]) -> Pack:
-    """The trees one after the other as a pack."""
-    row = _Row()
-    for tree in trees:
-        row.add(tree)
+def flatten(tree: TokenTree) -> Pack:
+    """The tree as a pack."""
+    row = _Row(tree)
     return Pack(
         token_ids_T=np.array(row.token_ids, np.int64),
         position_ids_T=np.array(row.positions, np.int64),
@@ -35,9 +33,9 @@ def flatten(trees: Iterable[TokenTree]) -> Pack:
 
 
 class _Row:
-    """The columns of a pack while it is filled."""
+    """The columns of a pack."""
 
-    def __init__(self) -> None:
+    def __init__(self, tree: TokenTree) -> None:
         self.token_ids: list[int] = []
         self.positions: list[int] = []
         self.subtree_ends: list[int] = []
@@ -48,9 +46,10 @@ class _Row:
         self.temperatures: list[float] = []
         self.supports: dict[int, Support] = {}
         self.origins: list[tuple[int, int, int]] = []
+        self._fill(tree)
 
-    def add(self, tree: TokenTree) -> None:
-        """Append a tree's tokens, and what is trained on them."""
+    def _fill(self, tree: TokenTree) -> None:
+        """Note the tree's tokens, and what is trained on them."""
         nodes = list(tree.preorder())
         kept = _kept(nodes)
         ends: dict[Node, int] = {}

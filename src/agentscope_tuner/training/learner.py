@@ -24,6 +24,7 @@ from agentscope_tuner.training.master_weights import MasterWeights
 from agentscope_tuner.training.memory import (
     activation_bytes_per_token,
     available_bytes,
+    give_back_freed_memory,
     keep_freed_memory,
 )
 from agentscope_tuner.training.optimization import OptimizerSettings
@@ -197,6 +198,15 @@ class LocalLearner:
             for name, weight in state["adapters"].items():
                 self._masters.by_name[name].copy_(weight)
         self._masters.publish()
+
+    def release(self) -> None:
+        """Give the memory back; the learner cannot be used any more."""
+        self._optimizer.state.clear()
+        self._masters.by_name.clear()
+        for model in filter(None, (self.model, self._reference)):
+            for parameter in model.parameters():
+                parameter.data = parameter.data.new_empty(0)
+        give_back_freed_memory()
 
     def _backward(
         self,

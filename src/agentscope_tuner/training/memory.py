@@ -14,7 +14,7 @@ from agentscope_tuner.training.forward import predecessor_states
 from agentscope_tuner.training.packing import pack_groups
 from agentscope_tuner.training.samples import TrainingSample, as_group
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # from glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
@@ -27,8 +27,15 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_TOP_PAD, 2**27)  # the heaps of other threads than the main one stay, too
+        mallopt(_M_TRIM_THRESHOLD, -1)  # never
+        mallopt(_M_ARENA_MAX, 1)  # one heap for all threads: sampling and training take turns
+
+
+def give_back_freed_memory() -> None:
+    """End what `keep_freed_memory` began for what is free now; does nothing without glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def activation_bytes_per_token(model: PreTrainedModel, tokens: int = 32) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from agentscope_tuner.training.flatten import flatten
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.tree import TokenTree, trained_indices
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
+
+Numbered = tuple[int, Rollout]
+"""A rollout, and its number through all groups."""
 
 
 def trained_tokens(rollout: Rollout) -> int:
@@ -26,25 +29,29 @@ def pack_groups(
 
     `skip_zero_advantage` leaves those out whose advantage is 0: without a further term in the loss
     they have no gradient. Rollouts are numbered through all groups, left-out ones included. Those
-    of one group share their prompt within a pack. One that is longer than `max_tokens` gets a pack
-    of its own: it cannot be cut without losing context.
+    of one pack share what their prompts have in common, which is all of it within a group and often
+    a system prompt between groups. One that is longer than `max_tokens` gets a pack of its own: it
+    cannot be cut without losing context.
     """
     packs: list[Pack] = []
-    row: list[TokenTree] = []
-    for tree in _trees(groups, max_tokens, skip_zero_advantage):
-        if row and sum(t.size for t in row) + tree.size > max_tokens:
-            packs.append(flatten(row))
-            row = []
-        row.append(tree)
+    row: list[Numbered] = []
+    room = max_tokens
+    for rollouts in _pieces(groups, max_tokens, skip_zero_advantage):
+        size = _tree(rollouts).size
+        if row and size > room:
+            packs.append(flatten(_tree(row)))
+            row, room = [], max_tokens
+        row += rollouts
+        room -= size
     if row:
-        packs.append(flatten(row))
+        packs.append(flatten(_tree(row)))
     return packs
 
 
-def _trees(
+def _pieces(
     groups: Iterable[RolloutGroup], max_tokens: int, skip_zero_advantage: bool
-) -> Iterator[TokenTree]:
-    """One tree a group, or several where it is too large for a pack."""
+) -> Iterator[list[Numbered]]:
+    """The rollouts of one group, or of several parts of it where it is too large for a pack."""
     first = 0
     for group in groups:
         numbered = [
@@ -57,20 +64,19 @@ def _trees(
         first += len(group.rollouts)
         if not numbered:
             continue
-        whole = _tree(numbered)
-        if whole.size <= max_tokens:
-            yield whole
+        if _tree(numbered).size <= max_tokens:
+            yield numbered
             continue
-        together: list[tuple[int, Rollout]] = []
+        together: list[Numbered] = []
         for entry in numbered:
             if together and _tree([*together, entry]).size > max_tokens:
-                yield _tree(together)
+                yield together
                 together = []
             together.append(entry)
-        yield _tree(together)
+        yield together
 
 
-def _tree(numbered: Sequence[tuple[int, Rollout]]) -> TokenTree:
+def _tree(numbered: Iterable[Numbered]) -> TokenTree:
     tree = TokenTree()
     for number, rollout in numbered:
         tree.add(rollout, number)
