@@ -62,6 +62,12 @@ class Algorithm(Protocol):
         """Whether a token with advantage 0 has a gradient (a KL or entropy term gives it one)."""
         ...
 
+    @property
+    def needs_proximal(self) -> bool:
+        """Whether its loss asks, in later updates on a batch, for the log-probabilities under the
+        weights before the first."""
+        ...
+
     def advantages(self, groups: Sequence[RolloutGroup]) -> list[list[float | None]]:
         """One advantage a rollout of each group; None where the rollout is not trained on."""
         ...

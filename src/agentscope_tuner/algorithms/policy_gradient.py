@@ -42,6 +42,11 @@ class PolicyGradient:
         """True with a KL or entropy term."""
         return self.kl is not None or self.entropy_coef != 0.0
 
+    @property
+    def needs_proximal(self) -> bool:
+        """True with the importance correction."""
+        return self.importance_correction != "none"
+
     def advantages(self, groups: Sequence[RolloutGroup]) -> list[list[float | None]]:
         """What `advantage_fn` gives."""
         return self.advantage_fn(groups)

@@ -51,6 +51,7 @@ def get_algorithm(
             "policy_loss_fn_args": policy_loss_fn_args,
             "kl_loss_fn": kl_name,
             "entropy_coef": entropy_coef,
+            "importance_correction": importance_correction != "none",
         }
         if useless := [name for name, value in given.items() if value]:
             raise InputError(f"algorithm sft has no use for {', '.join(useless)}; leave it out")

@@ -20,6 +20,7 @@ class SupervisedFineTuning:
     supervised: bool = True
     needs_reference: bool = False
     learns_without_advantage: bool = True
+    needs_proximal: bool = False
 
     def advantages(self, groups: Sequence[RolloutGroup]) -> list[list[float | None]]:
         """1 for every rollout: a demonstration is worth imitating as it is."""

@@ -96,6 +96,12 @@ class Algorithm(Section):
     )
     entropy_loss_fn_args: EntropyLossArgs = Field(default_factory=EntropyLossArgs)
 
+    importance_correction: Literal["none", "truncated"] | None = effect(
+        None,
+        "Weigh tokens by how much likelier the learner finds them than the sampler did, at most 2 "
+        "(truncated); empty: truncated if the two compute in different precision.",
+    )
+
     @model_validator(mode="after")
     def _weights_weigh_something(self) -> Self:
         if self.kl_loss_fn_args.kl_coef and self.kl_loss_fn in (None, "none"):

@@ -33,6 +33,9 @@ class Trainer(Section):
     max_token_len_per_gpu: int | None = effect(
         None, "Most tokens of one pass; empty: twice the model's length.", gt=0
     )
+    dtype: Literal["auto", "bfloat16", "float32"] = effect(
+        "auto", "Precision of training; auto: the sampler's, or float32 where that is float16."
+    )
     ulysses_sequence_parallel_size: int = not_here(
         1, "Devices that one sequence is split over.", _ONE_DEVICE, gt=0
     )

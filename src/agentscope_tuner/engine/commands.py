@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.algorithms.importance import ImportanceCorrection
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.random_state import restore_random_state, seed_random_streams
@@ -19,6 +20,7 @@ from agentscope_tuner.engine.check import check_workflow
 from agentscope_tuner.engine.evaluate import EvaluateOptions, evaluate_models
 from agentscope_tuner.engine.local import LocalEngine
 from agentscope_tuner.engine.loop import Evaluation, LoopSettings, TrainingLoop
+from agentscope_tuner.engine.models import default_device, sampling_dtype, training_dtype
 from agentscope_tuner.engine.record import LOOP_STATE, RunRecord
 from agentscope_tuner.engine.result import TuneResult
 from agentscope_tuner.engine.run_directory import find_place, write_configuration
@@ -153,6 +155,7 @@ def make_algorithm(config: Config) -> Algorithm:
         kl_loss_fn=settings.kl_loss_fn,
         **settings.kl_loss_fn_args.model_dump(exclude_none=True),
         entropy_coef=settings.entropy_loss_fn_args.entropy_coef or 0.0,
+        importance_correction=importance_correction(config),
     )
     if algorithm.group_based and settings.repeat_times < 2:
         raise InputError(
@@ -165,6 +168,15 @@ def make_algorithm(config: Config) -> Algorithm:
             "update on batch_size conversations."
         )
     return algorithm
+
+
+def importance_correction(config: Config) -> ImportanceCorrection:
+    """As configured, or what the precisions of sampler and learner call for."""
+    settings, device = config.algorithm, default_device()
+    if settings.importance_correction is not None or settings.algorithm_type == "sft":
+        return settings.importance_correction or "none"
+    same = training_dtype(config, device) == sampling_dtype(config.trained_model(), device)
+    return "none" if same else "truncated"
 
 
 def training_taskset(config: Config) -> Taskset:

@@ -23,9 +23,9 @@ from agentscope_tuner.engine.models import (
     auxiliary_models,
     default_device,
     max_length,
-    sampling_dtype,
     serve,
     start_sampler,
+    training_dtype,
 )
 from agentscope_tuner.inference.loading import check_memory, load_model
 from agentscope_tuner.inference.threads import release_threads
@@ -140,9 +140,12 @@ class LocalEngine(LocalRollouts):
         )
 
     def _update(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
+        learner, algorithm = self.learner, self._algorithm
+        first, *later = split_batch(groups, self._train_batch_size)
+        proximal = [learner.logprobs(b) if algorithm.needs_proximal else None for b in later]
         updates = [
-            self.learner.forward_backward(batch, self._algorithm) | self.learner.optim_step()
-            for batch in split_batch(groups, self._train_batch_size)
+            learner.forward_backward(batch, algorithm, before) | learner.optim_step()
+            for batch, before in zip((first, *later), (None, *proximal), strict=True)
         ]
         release_threads()  # the sampler computes next
         return over_updates(updates)
@@ -186,7 +189,7 @@ def make_learner(
     learner = LocalLearner(
         load_model(source, torch.float32),
         device=device,
-        compute_dtype=sampling_dtype(settings, device),
+        compute_dtype=training_dtype(config, device),
         optimizer=OptimizerSettings(
             lr=optimizer.lr,
             betas=optimizer.betas,

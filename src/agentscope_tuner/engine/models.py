@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from agentscope_tuner.chat.served import ServedModel, serve_model
-from agentscope_tuner.config.schema import ChatModelSettings
+from agentscope_tuner.config.schema import ChatModelSettings, Config
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.engine import default_dtype
 from agentscope_tuner.inference.loading import (
@@ -64,6 +64,15 @@ def sampling_dtype(settings: ChatModelSettings, device: torch.device) -> torch.d
         return default_dtype(device)
     dtype: torch.dtype = getattr(torch, settings.dtype)
     return dtype
+
+
+def training_dtype(config: Config, device: torch.device) -> torch.dtype:
+    """The precision that the learner computes in: no float16, whose gradients become 0."""
+    if config.trainer.dtype != "auto":
+        dtype: torch.dtype = getattr(torch, config.trainer.dtype)
+        return dtype
+    sampling = sampling_dtype(config.trained_model(), device)
+    return torch.float32 if sampling == torch.float16 else sampling
 
 
 def start_sampler(
