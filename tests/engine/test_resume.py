@@ -26,6 +26,11 @@ KILLS = int(os.environ.get("KILLS", "3"))
 """How often the run that is killed at random moments is killed; `make storm` asks for more."""
 EXACT = ("--set", "deterministic=true")
 NAMED = (*EXACT, "--set", "name=run")
+ADAPTERS = (
+    *("--set", "model.lora.rank=4"),
+    *("--set", "trainer.keep_last=1"),
+    *("--set", "trainer.keep_best=eval/test/reward/mean"),
+)
 PATIENCE_S = 120.0
 
 
@@ -89,6 +94,16 @@ def uninterrupted(tiny_model: Path, data: Path, tmp_path_factory: pytest.TempPat
     return bench.run
 
 
+@pytest.fixture
+def uninterrupted_adapters(
+    tiny_model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same of a run that tunes adapters and keeps its best checkpoint."""
+    bench = Bench(tmp_path_factory.mktemp("adapters"), tiny_model, data)
+    assert bench.finish(*NAMED, *ADAPTERS) == 0, bench.output
+    return bench.run
+
+
 def metrics_of(run: Path) -> list[dict[str, float]]:
     """All metrics but what a clock says."""
     clocks = ("time/", "throughput/", "seconds")
@@ -134,15 +149,15 @@ def assert_equal(state: object, expected: object, where: str = "state") -> None:
         assert state == expected, where
 
 
-def storm(bench: Bench, expected: Path, kill: Callable[[BaseProcess], None]) -> None:
+def storm(bench: Bench, expected: Path, kill: Callable[[BaseProcess], None], *options: str) -> None:
     """Start the run, which goes on if it is there, and kill it, `KILLS` times; then let it end.
 
     Whenever it has ended, in spite of it or at last, it must equal `expected`; then it starts anew.
     """
     resumed = ends = kills = 0
     for attempt in range(KILLS + 1):
-        resumed += (bench.run / "global_step_1").exists()
-        process = bench.start(*NAMED)
+        resumed += bool(list(bench.run.glob("global_step_*")))
+        process = bench.start(*NAMED, *options)
         if attempt < KILLS:
             kill(process)
         kills += ended(process) == -signal.SIGKILL
@@ -168,6 +183,24 @@ def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_happened(
         process.kill()
 
     storm(bench, uninterrupted, kill)
+
+
+def test_killed_at_random_moments_adapters_and_the_best_checkpoint_end_the_same(
+    bench: Bench, uninterrupted_adapters: Path
+) -> None:
+    moments = random.Random(KILLS)
+
+    def kill(process: BaseProcess) -> None:
+        wait_until(lambda: bool(list(bench.run.glob("global_step_*"))), process)
+        process.join(moments.uniform(0.0, 2.0))
+        process.kill()
+
+    storm(bench, uninterrupted_adapters, kill, *ADAPTERS)
+    kept, expected = (
+        sorted(path.name for path in run.glob("global_step_*"))
+        for run in (bench.run.with_name("ended-0"), uninterrupted_adapters)
+    )
+    assert kept == expected
 
 
 def test_killed_while_a_checkpoint_is_written_a_run_ends_as_if_nothing_had_happened(

@@ -36,8 +36,8 @@ def disk_full_error(target: Path, partial: Path | None, earlier: list[Path]) -> 
     if partial is not None:
         written = _size(partial)
         free += written
-        needed = max([written, *(_size(path) for path in earlier[-1:])])
-        takes = f" takes at least {needed / 1e6:,.0f} MB and"
+        if earlier:
+            takes = f" takes about {max(written, _size(earlier[-1])) / 1e6:,.0f} MB and"
     kept = (
         f"the last good checkpoint, {earlier[-1].name}, is intact"
         if earlier

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +21,14 @@ _SILENCE_S = 60.0
 """Without a live display, a phase that takes longer than this says how far it is."""
 
 
+class _Output(Console):
+    """The standard output; a run goes on without it if nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class ConsoleMonitor:
     """Shows a run to the person who started it. Called from one thread.
 
@@ -27,7 +37,7 @@ class ConsoleMonitor:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
+        self._console = console or _Output()
         self._progress = Progress(total_steps=0)
         self._live: LiveArea | None = None
         self._last_line = 0.0

@@ -29,5 +29,7 @@ def save_model_directory(
     if model.generation_config is not None:
         model.generation_config.save_pretrained(directory)
     save_torch_state_dict(dict(weights), directory)
+    for path in directory.glob("*.safetensors"):  # which safetensors keeps from everybody else
+        path.chmod((directory / "config.json").stat().st_mode)
     if tokenizer is not None:
         tokenizer.save_pretrained(directory)
