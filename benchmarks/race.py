@@ -7,6 +7,7 @@ one works, the others sleep.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -133,18 +134,36 @@ class Pair:
 def race(
     ours: Contestant,
     peers: Sequence[Contestant],
-    requests: Sequence[Message],
-) -> dict[str, list[Pair]]:
-    """Ours and each peer in turn on all requests; the first one warms up and does not count."""
+    request: Callable[[int], Message],
+    repeats: int,
+    first_seed: int = 0,
+) -> tuple[dict[str, list[Pair]], dict[str, str]]:
+    """Ours and each peer in turn; the first time warms up and does not count.
+
+    `request` makes a piece of work from a seed. Every pair gets another one: an engine that has
+    seen its prompts before would have them in its cache. Returns the pairs of each peer, and what
+    became of peers that ended on the way.
+    """
     pairs: dict[str, list[Pair]] = {peer.name: [] for peer in peers}
-    for number, request in enumerate(requests):
+    failed: dict[str, str] = {}
+    seeds = itertools.count(first_seed)
+    for repeat in range(repeats + 1):
         for peer in peers:
-            pair = Pair(ours.ask(request), peer.ask(request))
-            if number:
+            if peer.name in failed:
+                continue
+            work = request(next(seeds))
+            measured = ours.ask(work)
+            try:
+                pair = Pair(measured, peer.ask(work))
+            except Unavailable as error:
+                failed[peer.name] = str(error)
+                del pairs[peer.name]
+                continue
+            if repeat:
                 pairs[peer.name].append(pair)
-        if not number:
-            warn_of_busy([ours, *peers])
-    return pairs
+        if not repeat:
+            warn_of_busy([ours, *(peer for peer in peers if peer.name in pairs)])
+    return pairs, failed
 
 
 def warn_of_busy(contestants: Sequence[Contestant]) -> None:

@@ -34,7 +34,7 @@ class Engine:
         params.n_seq_max = SEQUENCES
         params.n_batch = BATCH
         params.n_threads = params.n_threads_batch = os.cpu_count()
-        params.kv_unified = True  # a copied prompt is shared, not stored again
+        params.kv_unified = False  # a copied prompt is shared, not stored again
         self._context = llama.llama_init_from_model(self._model, params)
         self._batch = llama.llama_batch_init(BATCH, 0, 1)
         self._sampler = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())

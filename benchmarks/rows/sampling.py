@@ -38,9 +38,9 @@ def measure(quick: bool) -> Outcome:
         ours = stack.enter_context(Contestant("ours", "sample_ours.py", {"model": model}))
         peers, missing = start_all(stack, starters)
         for shape, samples in SHAPES.items():
-            requests = [request(seed, REQUESTS, samples) for seed in range(repeats + 1)]
-            pairs = race(ours, peers, requests)
-            rows += shape_rows(shape, pairs, missing)
+            work = partial(request, requests=REQUESTS, samples=samples)
+            pairs, failed = race(ours, peers, work, repeats, first_seed=1000 * samples)
+            rows += shape_rows(shape, pairs, missing | failed)
     return Outcome(rows)
 
 

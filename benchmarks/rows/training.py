@@ -6,7 +6,7 @@ import tempfile
 
 from models import MODEL
 from peers import TRL
-from race import Comparison, Contestant, Message, race
+from race import Comparison, Contestant, Message, Unavailable, race
 from results import Outcome, Row
 from workload import rollouts
 
@@ -20,7 +20,6 @@ TOKENS = GROUPS * SAMPLES * (PROMPT + NEW)
 def measure(quick: bool) -> Outcome:
     """Tokens a second of gradient and update together."""
     repeats = 1 if quick else 5
-    requests = [request(seed) for seed in range(repeats + 1)]
     with tempfile.TemporaryDirectory() as directory:
         settings = {
             # fp32 here, because both keep fp32 weights
@@ -32,8 +31,10 @@ def measure(quick: bool) -> Outcome:
             Contestant("trl-training", "train_trl.py", settings, TRL.python) as trl,
             Contestant("ours-training", "train_ours.py", settings) as ours,
         ):
-            pairs = race(ours, [trl], requests)[trl.name]
-    comparison = Comparison.of(pairs, lambda answer: TOKENS / answer["seconds"])
+            pairs, failed = race(ours, [trl], request, repeats)
+    if failed:
+        raise Unavailable(failed[trl.name])
+    comparison = Comparison.of(pairs[trl.name], lambda answer: TOKENS / answer["seconds"])
     name = f"training, groups of {SAMPLES}, {PROMPT} + {NEW} tokens"
     return Outcome([Row.of(name, "tokens/s", comparison, against="TRL GRPOTrainer", target=5.0)])
 
