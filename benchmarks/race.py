@@ -28,7 +28,12 @@ from agentscope_tuner.inference.files import cache_directory
 Message = dict[str, Any]
 SCRIPTS = Path(__file__).with_name("contestants")
 LOGS = cache_directory() / "bench" / "logs"
-OURS_ALONE = ("GOMP_SPINCOUNT",)
+OURS_ALONE = (
+    "GOMP_SPINCOUNT",
+    "LRU_CACHE_CAPACITY",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
+    "THP_MEM_ALLOC_ENABLE",
+)
 """Variables that importing `agentscope_tuner` sets for its own process: not for the peers."""
 PAUSE_SECONDS = 0.5
 """Before each piece of work: the one before may still have threads that spin."""
