@@ -34,7 +34,6 @@ class Engine:
         params.n_seq_max = SEQUENCES
         params.n_batch = BATCH
         params.n_threads = params.n_threads_batch = os.cpu_count()
-        params.kv_unified = False  # a copied prompt is shared, not stored again
         self._context = llama.llama_init_from_model(self._model, params)
         self._batch = llama.llama_batch_init(BATCH, 0, 1)
         self._sampler = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
@@ -70,9 +69,9 @@ class Engine:
                 for i in sequences:
                     tokens[i] = self._draw(row)
         memory = llama.llama_get_memory(self._context)
-        for prompt, (first, *others) in sharing.items():
+        for first, *others in sharing.values():
             for i in others:
-                llama.llama_memory_seq_cp(memory, first, i, 0, len(prompt))
+                llama.llama_memory_seq_cp(memory, first, i, -1, -1)  # all of it
         return tokens
 
     def _add(self, token: int, position: int, sequence: int, *, logits: bool) -> None:

@@ -125,7 +125,7 @@ class LocalEngine(LocalRollouts):
         self._tokenizer = files.tokenizer
         self._has_adapters = config.model.lora.rank > 0
         self._train_batch_size = config.buffer.train_batch_size
-        # Always the same thread: the allocator keeps what each thread that it has served once held.
+        # Always the same thread: OpenMP has workers for each thread that computes.
         self._learner_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learner")
         super().__init__(config, files, self.learner.weights(), workflow_func, judge_func, device)
 
