@@ -166,9 +166,16 @@ def race(
                 continue
             if repeat:
                 pairs[peer.name].append(pair)
+            say(f"{repeat}/{repeats} {peer.name}", measured, pair.peer)
         if not repeat:
             warn_of_busy([ours, *(peer for peer in peers if peer.name in pairs)])
     return pairs, failed
+
+
+def say(what: str, ours: Message, peer: Message) -> None:
+    """Show that it goes on."""
+    seconds = [f"{answer['seconds']:.1f} s" for answer in (ours, peer) if "seconds" in answer]
+    print(f"  {what}: {' against '.join(seconds)}", flush=True)
 
 
 def warn_of_busy(contestants: Sequence[Contestant]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models import MODEL
 from peers import TRL
-from race import Comparison, Contestant, Message, Pair
+from race import Comparison, Contestant, Message, Pair, say
 from results import Outcome, Row
 
 from agentscope_tuner.inference.loading import resolve_model
@@ -68,6 +68,7 @@ def measure(quick: bool) -> Outcome:
             while len(runs[1].steps) < steps and not all(run.reached for run in runs):
                 for run in runs:
                     run.step()
+                say(f"step {len(runs[1].steps)}", *(run.steps[-1] for run in runs))
     return Outcome(rows(*runs, quick), "" if quick else curves(*runs))
 
 
