@@ -2,7 +2,8 @@
 
     python benchmarks/bench.py [--quick] [--only sampling ...]
 
-The full form writes `results.json` and `results.md`; a part, and the quick form, only print.
+Writes `results.json` and `results.md`, where the subjects that were not measured now stay as they
+were; the quick form only prints.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def run(subject: str, quick: bool) -> Outcome:
         outcome: Outcome = importlib.import_module(f"rows.{subject}").measure(quick)
     except Unavailable as error:
         return Outcome([Row(subject, "", None, note=str(error))])
+    if not quick:
+        outcome.save(subject)
     return outcome
 
 
@@ -40,6 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     subjects = options.only or (QUICK_SUBJECTS if options.quick else SUBJECTS)
     outcomes = [run(subject, options.quick) for subject in subjects]
+    if not options.quick:
+        outcomes = [Outcome.load(subject) for subject in SUBJECTS]
     rows = [row for outcome in outcomes for row in outcome.rows]
     text = page(
         rows,
@@ -48,7 +53,7 @@ def main() -> None:
         packages=", ".join(environment.versions() for environment in ENVIRONMENTS),
     )
     print(text)
-    if not options.quick and not options.only:
+    if not options.quick:
         write(rows, text)
 
 

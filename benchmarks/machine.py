@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import platform
 from pathlib import Path
@@ -15,12 +14,11 @@ import agentscope_tuner
 
 
 def describe(packages: str) -> str:
-    """Processor, memory, load, versions and date as a Markdown list."""
+    """Processor, memory, load, and versions as a Markdown list."""
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     memory = psutil.virtual_memory()
     return "\n".join(
         [
-            f"- {datetime.date.today()}",
             f"- {processor()}, {os.cpu_count()} cores, {memory.total / 2**30:.0f} GiB of memory "
             f"({memory.available / 2**30:.0f} available), load {load} at the end",
             f"- agentscope-tuner {agentscope_tuner.__version__}, Python "

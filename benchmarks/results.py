@@ -1,17 +1,25 @@
-"""What came out, as rows: `results.json` for machines, `results.md` for people."""
+"""What came out, as rows: `results.json` for machines, `results.md` for people.
+
+Each subject's outcome is kept in the cache directory as soon as it is there, so that a subject can
+be measured again alone, and one that breaks costs none of the others.
+"""
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from machine import describe
 from race import Comparison
 
+from agentscope_tuner.inference.files import cache_directory
+
 JSON = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).with_name("results.md")
+OUTCOMES = cache_directory() / "bench" / "outcomes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,7 @@ class Row:
     spread: tuple[float, float] | None = None
     """The least and the greatest ratio of a pair."""
     note: str = ""
+    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
 
     @classmethod
     def of(
@@ -76,12 +85,26 @@ class Outcome:
     details: str = ""
     """Markdown."""
 
+    def save(self, subject: str) -> None:
+        """Keep it until the subject is measured again."""
+        OUTCOMES.mkdir(parents=True, exist_ok=True)
+        (OUTCOMES / f"{subject}.json").write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, subject: str) -> Outcome:
+        """What was kept last; without rows if the subject has never been measured."""
+        path = OUTCOMES / f"{subject}.json"
+        if not path.exists():
+            return cls()
+        kept = json.loads(path.read_text())
+        return cls([Row(**row) for row in kept["rows"]], kept["details"])
+
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
     lines = [
-        "| what | ours | against | ratio (spread) | target | |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| what | ours | against | ratio (spread) | target | | date |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
         *(_line(row) for row in rows),
     ]
     return "\n".join(lines)
@@ -108,13 +131,14 @@ def write(rows: Sequence[Row], text: str) -> None:
 
 def _line(row: Row) -> str:
     if row.ratio is None:
-        return f"| {row.name} | | {row.against} | not measured: {row.note} | {_target(row)} | |"
+        return f"| {row.name} | | {row.against} | not measured: {row.note} | {_target(row)} | | {row.date} |"
     ours = f"{_number(row.ours)} {row.unit}"
     peer = f"{row.against}: {_number(row.peer)} {row.unit}"
     spread = f" ({_number(row.spread[0])} to {_number(row.spread[1])})" if row.spread else ""
     met = {True: "met", False: "not met", None: ""}[row.met]
     name = f"{row.name}; {row.note}" if row.note else row.name
-    return f"| {name} | {ours} | {peer} | {_number(row.ratio)}{spread} | {_target(row)} | {met} |"
+    cells = (name, ours, peer, f"{_number(row.ratio)}{spread}", _target(row), met, row.date)
+    return f"| {' | '.join(cells)} |"
 
 
 def _target(row: Row) -> str:

@@ -79,14 +79,16 @@ def shape_rows(
 ) -> list[Row]:
     """The rows of one shape of the work."""
     name = f"sampling, {shape}, {PROMPT} + {NEW} tokens"
-    compared = {peer: Comparison.of(entries, rate) for peer, entries in pairs.items()}
+    compared = {
+        peer: Comparison.of(
+            [at_roofline(pair) for pair in entries] if peer == GEMM else entries, rate
+        )
+        for peer, entries in pairs.items()
+    }
     others = {peer: c.peer for peer, c in compared.items() if peer not in (GENERATE, GEMM)}
     targets = {GENERATE: 5.0, GEMM: 0.4}
     if others:
         targets[max(others, key=others.__getitem__)] = 2.0
-    if GEMM in compared:
-        at_roofline = [Pair(pair.ours, ideal(pair)) for pair in pairs[GEMM]]
-        compared[GEMM] = Comparison.of(at_roofline, rate)
     rows = [
         Row.of(f"{name}, vs {peer}", UNIT, c, against=peer, target=targets.get(peer))
         for peer, c in compared.items()
@@ -103,8 +105,8 @@ def rate(answer: Message) -> float:
     return float(answer["tokens"] / answer["seconds"])
 
 
-def ideal(pair: Pair) -> Message:
-    """Our work, had it run at the rate of the matrix products measured beside it.
+def at_roofline(pair: Pair) -> Pair:
+    """Our work against itself, had it run at the rate of the matrix products measured beside it.
 
     Counted are two operations for each weight and computed token: the layers for every token but a
     request's last, the head for every sampled one.
@@ -115,4 +117,4 @@ def ideal(pair: Pair) -> Message:
     sampled = pair.ours["tokens"]
     computed = pair.ours["prefill_tokens"] + sampled - REQUESTS
     work = 2 * (layers * computed + head * sampled)
-    return {"seconds": work / pair.peer["flops"], "tokens": sampled}
+    return Pair(pair.ours, {"seconds": work / pair.peer["flops"], "tokens": sampled})
