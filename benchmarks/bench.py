@@ -28,7 +28,7 @@ def run(subject: str, quick: bool) -> Outcome:
     try:
         outcome: Outcome = importlib.import_module(f"rows.{subject}").measure(quick)
     except Unavailable as error:
-        return Outcome([Row(subject, "", None, note=str(error))])
+        outcome = Outcome([Row(subject, "", None, note=str(error))])
     if not quick:
         outcome.save(subject)
     return outcome

@@ -131,7 +131,8 @@ def write(rows: Sequence[Row], text: str) -> None:
 
 def _line(row: Row) -> str:
     if row.ratio is None:
-        return f"| {row.name} | | {row.against} | not measured: {row.note} | {_target(row)} | | {row.date} |"
+        cells = (row.name, "", row.against, f"not measured: {row.note}", _target(row), "", row.date)
+        return f"| {' | '.join(cells)} |"
     ours = f"{_number(row.ours)} {row.unit}"
     peer = f"{row.against}: {_number(row.peer)} {row.unit}"
     spread = f" ({_number(row.spread[0])} to {_number(row.spread[1])})" if row.spread else ""
