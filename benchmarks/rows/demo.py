@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,11 +66,16 @@ def measure(quick: bool) -> Outcome:
             Contestant("ours-demo", "demo_ours.py", settings) as ours,
         ):
             runs = Run(ours), Run(trl)
-            while len(runs[1].steps) < steps and not all(run.reached for run in runs):
+            while longest(runs) < steps and not all(run.reached for run in runs):
                 for run in runs:
                     run.step()
-                say(f"step {len(runs[1].steps)}", *(run.steps[-1] for run in runs))
+                say(f"step {longest(runs)}", *(run.steps[-1] for run in runs))
     return Outcome(rows(*runs, quick), "" if quick else curves(*runs))
+
+
+def longest(runs: Iterable[Run]) -> int:
+    """Steps of whoever has taken the most; one that has learnt takes no more."""
+    return max(len(run.steps) for run in runs)
 
 
 def rows(ours: Run, trl: Run, quick: bool) -> list[Row]:
@@ -124,7 +130,7 @@ def time_to_goal(ours: Run, trl: Run) -> Row:
 def curves(ours: Run, trl: Run) -> str:
     """Held-out rewards by step."""
     lines = ["## The demo's held-out reward", "", "| step | ours | TRL |", "| --- | --- | --- |"]
-    for at in range(EVAL_INTERVAL, len(trl.steps) + 1, EVAL_INTERVAL):
+    for at in range(EVAL_INTERVAL, longest((ours, trl)) + 1, EVAL_INTERVAL):
         values = [
             f"{run.steps[at - 1]['held_out']:.3f}" if at <= len(run.steps) else ""
             for run in (ours, trl)
