@@ -129,7 +129,8 @@ class _Tiles:
 
     def add_keys(self, out_THD: Tensor, x_bKD: Tensor) -> None:
         """Add what is known of each tile's keys to the row's."""
-        x_nHKD = x_bKD.view(-1, self.key_heads, *x_bKD.shape[1:])
+        # Converted at once: adding another dtype would convert every run by itself.
+        x_nHKD = x_bKD.to(out_THD.dtype).view(-1, self.key_heads, *x_bKD.shape[1:])
         for run in self.batch.runs:
             part_HKD = x_nHKD[run.tile, :, run.at : run.at + run.end - run.start]
             out_THD[run.start : run.end] += part_HKD.transpose(0, 1)
