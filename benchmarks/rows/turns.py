@@ -35,7 +35,7 @@ class Point:
 
 
 def measure(quick: bool) -> Outcome:
-    """Growth from the fewest to the most turns, held against that of the unique tokens."""
+    """The power of the unique tokens that the cost grows with: 1 is linear."""
     repeats = 1 if quick else 3
     answers: dict[int, list[Message]] = {turns: [] for turns in TURNS}
     settings = {"model": str(resolve_model(MODEL))}
@@ -45,25 +45,28 @@ def measure(quick: bool) -> Outcome:
             for turns in TURNS:
                 answers[turns].append(ours.ask(request(turns, seed)))
     points = [point(turns, answers[turns]) for turns in TURNS]
-    first, last = points[0], points[-1]
-    tokens = last.unique_tokens / first.unique_tokens
+    unique = [p.unique_tokens for p in points]
+    separately, _ = power(unique, [p.separate_tokens for p in points])
     grown = {
-        "time of training": last.training_seconds / first.training_seconds,
-        "tokens of prefill": last.prefill_tokens / first.prefill_tokens,
+        "training time": [p.training_seconds for p in points],
+        "prefill tokens": [p.prefill_tokens for p in points],
     }
-    rows = [
-        Row(
-            f"an agent of {first.turns} to {last.turns} turns: growth of the {what}",
-            "x",
-            target=1.25,
-            lower_is_better=True,
-            ours=growth,
-            against="unique tokens",
-            peer=tokens,
-            ratio=growth / tokens,
+    rows = []
+    for what, values in grown.items():
+        ours, _ = power(unique, values)
+        rows.append(
+            Row(
+                f"an agent of {TURNS[0]} to {TURNS[-1]} turns: growth of the {what} as a power of "
+                "the unique tokens",
+                "",
+                target=None,
+                lower_is_better=True,
+                ours=ours,
+                against="each turn by itself",
+                peer=separately,
+                ratio=ours / separately,
+            )
         )
-        for what, growth in grown.items()
-    ]
     return Outcome(rows, details(points))
 
 
@@ -85,13 +88,18 @@ def point(turns: int, answers: Sequence[Message]) -> Point:
     return Point(turns, *(statistics.median(answer[name] for answer in answers) for name in names))
 
 
-def exponent(x: Sequence[float], y: Sequence[float]) -> str:
-    """The power of x that y grows with, by least squares over the logarithms."""
+def power(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """The power of x that y grows with, by least squares over the logarithms, and its R2."""
     log_x, log_y = np.log(x), np.log(y)
     slope, offset = np.polyfit(log_x, log_y, 1)
     residual = log_y - (slope * log_x + offset)
     r2 = 1 - (residual**2).sum() / ((log_y - log_y.mean()) ** 2).sum()
-    return f"{slope:.2f} (R2 {r2:.3f})"
+    return float(slope), float(r2)
+
+
+def fitted(x: Sequence[float], y: Sequence[float]) -> str:
+    """The power and its R2, to be read."""
+    return "{:.2f} (R2 {:.3f})".format(*power(x, y))
 
 
 def details(points: Sequence[Point]) -> str:
@@ -104,7 +112,7 @@ def details(points: Sequence[Point]) -> str:
         for p in points
     ]
     fits = [
-        f"| {name} | {exponent(unique, values)} | {exponent(separate, values)} |"
+        f"| {name} | {fitted(unique, values)} | {fitted(separate, values)} |"
         for name, values in {
             "training seconds": [p.training_seconds for p in points],
             "sampling seconds": [p.sampling_seconds for p in points],
