@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from chat_parts import ADD, Client, ScriptedSampler, saying, serve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
@@ -70,6 +70,14 @@ def joined(chunks: list[dict[str, Any]]) -> dict[str, Any]:
     limit=st.integers(1, 60),
     tools=st.booleans(),
     stop=st.sampled_from([None, "END", "\n"]),
+)
+@example(  # the first character is shown only when the tag is there already
+    pieces=["\ufffd", "<think>"],
+    split=False,
+    parsers=("hermes", "deepseek_r1"),
+    limit=2,
+    tools=False,
+    stop=None,
 )
 def test_the_pieces_add_up_to_the_message(
     model: str,

@@ -161,6 +161,7 @@ class DeltaReader:
             self._text, self._state = begun.removeprefix(self._think), "reasoning"
         elif begun and not self._think.startswith(begun):
             self._state = "content"
+            self._text = self._text.replace(self._think, THINK_OPEN)  # not at the beginning: text
             if not self._rules.tools:
                 self._text = self._text.replace(_TAG + hermes.OPEN, hermes.OPEN)
 
