@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import shlex
 import signal
 import sys
 
@@ -49,7 +48,6 @@ def main() -> None:
     text = page(
         rows,
         [outcome.details for outcome in outcomes if outcome.details],
-        command=shlex.join(["python", *sys.argv]),
         packages=", ".join(environment.versions() for environment in ENVIRONMENTS),
     )
     print(text)

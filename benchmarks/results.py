@@ -110,12 +110,13 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def page(rows: Sequence[Row], details: Sequence[str], command: str, packages: str) -> str:
+def page(rows: Sequence[Row], details: Sequence[str], packages: str) -> str:
     """The whole report."""
     return "\n\n".join(
         [
             "# Benchmark results",
-            f"`{command}`; how each line is measured stands in [README.md](README.md).",
+            "`make bench`, subject by subject; how each line is measured stands in "
+            "[README.md](README.md).",
             describe(packages),
             table(rows),
             *details,
