@@ -19,7 +19,7 @@ from agentscope_tuner.inference.loading import resolve_model
 EXAMPLE = Path(__file__).parents[2] / "examples" / "arithmetic"
 STEPS = 40
 EVAL_INTERVAL = 2
-QUICK_STEPS = 3
+QUICK_STEPS = 2
 GOAL = 0.6
 PEER = "TRL GRPOTrainer"
 

@@ -26,7 +26,7 @@ UNIT = "tokens/s"
 def measure(quick: bool) -> Outcome:
     """Rows for each shape of the work: each peer, the fastest one, the roofline."""
     model = str(bf16_directory())
-    repeats = 2 if quick else 5
+    repeats = 1 if quick else 5
     starters: dict[str, Callable[[], Contestant]] = {
         GEMM: partial(Contestant, GEMM, "roofline.py", {}),
         GENERATE: transformers(GENERATE, model, continuous=False),
