@@ -34,15 +34,15 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py
 
-## make bench-quick: a part of it in under 5 minutes, only printed
+## make bench-quick: a part of it, only printed
 bench-quick: $(READY)
 	$(BIN)/python benchmarks/bench.py --quick
 
-## make curves: the demo over three seeds (about 20 minutes), for docs/results.md
+## make curves: the demo over three seeds (about 6 minutes), for docs/results.md
 curves: $(READY)
 	$(BIN)/python benchmarks/curves.py
 
-## make storm: kill runs 50 times in two ways and compare how they end (minutes), for docs/resume.md
+## make storm: kill runs 50 times in three ways and compare how they end (minutes), for docs/resume.md
 storm: $(READY)
 	KILLS=50 $(BIN)/python -m pytest tests/engine/test_resume.py -k killed -s
 

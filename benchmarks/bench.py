@@ -37,7 +37,7 @@ def main() -> None:
     """Measure, print, and write."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # contestants end with the benchmark
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="under five minutes")
+    parser.add_argument("--quick", action="store_true", help="a part, with few repeats")
     parser.add_argument("--only", nargs="+", choices=SUBJECTS)
     options = parser.parse_args()
     subjects = options.only or (QUICK_SUBJECTS if options.quick else SUBJECTS)

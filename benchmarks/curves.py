@@ -2,7 +2,7 @@
 
     python benchmarks/curves.py [--seeds 0 1 2]
 
-writes docs/results.md and docs/results.png. About five minutes a seed on two cores.
+writes docs/results.md and docs/results.png. About two minutes a seed on two cores.
 """
 
 from __future__ import annotations
