@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 import psutil
 import torch
@@ -24,7 +25,7 @@ def keep_freed_memory() -> None:
     anew and zeroed by the kernel page by page, which costs up to a fifth of a step's processor
     time. The process keeps its peak size instead.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _of_glibc("mallopt")
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, -1)  # never
@@ -33,9 +34,14 @@ def keep_freed_memory() -> None:
 
 def give_back_freed_memory() -> None:
     """End what `keep_freed_memory` began for what is free now; does nothing without glibc."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """The allocator's function, where there is one of this name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def activation_bytes_per_token(model: PreTrainedModel, tokens: int = 32) -> float:

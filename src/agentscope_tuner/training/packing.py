@@ -36,8 +36,7 @@ def pack_groups(
     packs: list[Pack] = []
     row: list[Numbered] = []
     room = max_tokens
-    for rollouts in _pieces(groups, max_tokens, skip_zero_advantage):
-        size = _tree(rollouts).size
+    for rollouts, size in _pieces(groups, max_tokens, skip_zero_advantage):
         if row and size > room:
             packs.append(flatten(_tree(row)))
             row, room = [], max_tokens
@@ -50,8 +49,8 @@ def pack_groups(
 
 def _pieces(
     groups: Iterable[RolloutGroup], max_tokens: int, skip_zero_advantage: bool
-) -> Iterator[list[Numbered]]:
-    """The rollouts of one group, or of several parts of it where it is too large for a pack."""
+) -> Iterator[tuple[list[Numbered], int]]:
+    """A group's rollouts and their tokens; several parts where it is too large for a pack."""
     first = 0
     for group in groups:
         numbered = [
@@ -64,16 +63,17 @@ def _pieces(
         first += len(group.rollouts)
         if not numbered:
             continue
-        if _tree(numbered).size <= max_tokens:
-            yield numbered
+        size = _tree(numbered).size
+        if size <= max_tokens:
+            yield numbered, size
             continue
         together: list[Numbered] = []
         for entry in numbered:
             if together and _tree([*together, entry]).size > max_tokens:
-                yield together
+                yield together, _tree(together).size
                 together = []
             together.append(entry)
-        yield together
+        yield together, _tree(together).size
 
 
 def _tree(numbered: Iterable[Numbered]) -> TokenTree:
