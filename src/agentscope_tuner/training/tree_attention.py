@@ -122,8 +122,9 @@ class _Tiles:
         n, queries, keys = self.batch.hidden_nBK.shape
         bias_nBK = torch.zeros_like(self.batch.hidden_nBK, dtype=self.query_bqD.dtype)
         bias_nBK.masked_fill_(self.batch.hidden_nBK, -torch.inf)
-        scores = bias_nBK[:, None].expand(n, self.heads, queries, keys)
-        scores_bqK = scores.reshape(self._products, -1, keys)
+        # Every head writes to a place of its own: a reshape of the expanded bias need not copy.
+        scores_nHBK = bias_nBK.new_empty(n, self.heads, queries, keys).copy_(bias_nBK[:, None])
+        scores_bqK = scores_nHBK.view(self._products, -1, keys)
         scores_bqK.baddbmm_(self.query_bqD, self.key_bKD.transpose(1, 2), alpha=scale)
         return torch.softmax(scores_bqK, dim=-1)
 
