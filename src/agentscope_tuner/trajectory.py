@@ -43,6 +43,8 @@ class Sampled:
     temperature: float = 1.0
     supports: dict[int, NDArray[np.int32] | NDArray[np.uint8]] = field(default_factory=dict)
     """Index in the segment -> drawable tokens (see `inference.base.Support`); absent: all."""
+    columns: dict[str, list[float]] = field(default_factory=dict)
+    """Further numbers of each token by name; NaN where a token has none."""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,24 @@ class Call:
     """Why this call began a new branch (`history_changed`, `tools_changed`, ...); None if it
     extends an earlier call or is the first."""
     seconds: float = 0.0
+    began: float = 0.0
+    """When it was sent, in Unix seconds."""
+
+
+@dataclass(slots=True)
+class AuxiliaryCall:
+    """One request to a model that is not trained, and its answer: for people to read."""
+
+    model: str
+    messages: list[dict[str, Any]]
+    """The request's messages, in OpenAI's form."""
+    tools: list[dict[str, Any]] | None
+    response: dict[str, Any]
+    """The answer's message, in OpenAI's form."""
+    finish_reason: str
+    seconds: float
+    began: float
+    """When it was sent, in Unix seconds."""
 
 
 @dataclass(slots=True)
@@ -126,6 +146,17 @@ class RolloutError:
 
 
 @dataclass(slots=True)
+class LogLine:
+    """What a workflow or judge said through its `logger`."""
+
+    time: float
+    """Unix seconds."""
+    level: str
+    """`INFO`, `WARNING`, ..."""
+    text: str
+
+
+@dataclass(slots=True)
 class Rollout:
     """One run of the workflow on one task, and what came of it."""
 
@@ -143,6 +174,15 @@ class Rollout:
     seconds: float = 0.0
     advantage: float | None = None
     """Given to every sampled token of the rollout; None: not trained on."""
+    explanation: str = ""
+    """Why the judge gave this reward, if it says so."""
+    began: float = 0.0
+    """When its first attempt began, in Unix seconds."""
+    judge_seconds: float = 0.0
+    """Of `seconds`, the judge's part, which is the last."""
+    log: list[LogLine] = field(default_factory=list)
+    auxiliary_calls: list[AuxiliaryCall] = field(default_factory=list)
+    """Of the last attempt, as the trajectory is."""
 
 
 @dataclass(slots=True)

@@ -55,6 +55,8 @@ class JudgeOutput(BaseModel):
     reward: float
     metrics: Metrics | None = None
     """Logged as means under `judge/<name>`."""
+    explanation: str | None = None
+    """Why this reward, for those who look at the rollout later."""
 
 
 WorkflowType = Callable[..., Awaitable[WorkflowOutput]]

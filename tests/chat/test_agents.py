@@ -182,7 +182,9 @@ async def test_a_closed_session_refuses_late_calls_and_records_nothing(
     service.open("r1")  # a retry may use the name again
 
 
-async def test_auxiliary_models_answer_but_are_not_recorded(smol: PreTrainedTokenizerBase) -> None:
+async def test_auxiliary_models_answer_and_are_kept_apart_from_the_tokens(
+    smol: PreTrainedTokenizerBase,
+) -> None:
     judge = serve_model("judge", saying(smol, ["good"]), smol, model_type="llama", max_tokens=9)
     policy = serve(smol, saying(smol, ["an answer"])).policy
     other = serve(smol, saying(smol, [])).open("r0").model
@@ -193,6 +195,10 @@ async def test_auxiliary_models_answer_but_are_not_recorded(smol: PreTrainedToke
     assert judge.sampler.asked[0][1].max_tokens == 9
     assert session.auxiliary_models["remote"] is other
     assert session.trajectory.segments == []
+    (kept,) = session.auxiliary_calls
+    assert kept.model == "judge"
+    assert kept.messages == [{"role": "user", "content": "How is it?"}]
+    assert kept.response["content"] == "good"
     with pytest.raises(InputError, match="policy"):
         ChatService(policy, {"policy": judge})
 

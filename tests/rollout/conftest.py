@@ -12,7 +12,7 @@ import pytest
 from agentscope.message import TextBlock
 from agentscope.model import ChatModelBase, ChatResponse
 
-from agentscope_tuner.trajectory import Call, Sampled, Segment, Trajectory
+from agentscope_tuner.trajectory import AuxiliaryCall, Call, Sampled, Segment, Trajectory
 
 
 class ScriptedModel(ChatModelBase):
@@ -36,6 +36,7 @@ class ScriptedSession:
         self.rollout_id = rollout_id
         self.options = options
         self.trajectory = Trajectory()
+        self.auxiliary_calls: list[AuxiliaryCall] = []
         self.model = ScriptedModel(self)
         self.auxiliary_models = {"helper": ScriptedModel(self)}
         self.closed = False

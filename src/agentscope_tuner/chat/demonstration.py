@@ -63,7 +63,7 @@ def demonstrate(
                 plan = recorder.plan(renderer, messages[:at], tools, settings)
                 ids = renderer.completion(messages[: at + 1], tools)
                 certain = Sampled([0.0] * len(ids), [False] * len(ids), model="", version=0)
-                recorder.record(plan, ids, certain, message, finish_reason="stop", seconds=0.0)
+                recorder.record(plan, ids, certain, message, finish_reason="stop")
     except RequestError as error:
         raise InputError(str(error)) from error
     if not trajectory.calls:

@@ -18,7 +18,7 @@ from agentscope_tuner.chat.request import ChatRequest
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.streaming import DeltaReader
 from agentscope_tuner.inference.base import Completion, SamplingParams
-from agentscope_tuner.trajectory import Sampled
+from agentscope_tuner.trajectory import AuxiliaryCall, Sampled
 
 if TYPE_CHECKING:
     from agentscope_tuner.chat.session import Session
@@ -84,7 +84,7 @@ class Generation:
 
         Raises RequestError if the rollout ends meanwhile; nothing is recorded then.
         """
-        began = time.perf_counter()
+        began, clock = time.time(), time.perf_counter()
         try:
             completions = await self._session.while_open(
                 [self._sample(index, on_token) for index in range(len(self._params))]
@@ -93,18 +93,35 @@ class Generation:
         except BaseException:
             self._give_up()
             raise
-        if self._recorder is not None:
-            seconds = round(time.perf_counter() - began, 4)
-            for choice in choices:
-                self._recorder.record(
-                    self._plan,
-                    choice.completion.token_ids,
-                    self._sampled(choice.completion),
-                    choice.message,
-                    finish_reason=choice.finish_reason,
-                    seconds=seconds,
-                )
+        seconds = round(time.perf_counter() - clock, 4)
+        for choice in choices:
+            self._record(choice, seconds, began)
         return choices
+
+    def _record(self, choice: Choice, seconds: float, began: float) -> None:
+        if self._recorder is not None:
+            self._recorder.record(
+                self._plan,
+                choice.completion.token_ids,
+                self._sampled(choice.completion),
+                choice.message,
+                finish_reason=choice.finish_reason,
+                seconds=seconds,
+                began=began,
+            )
+            return
+        plan = self._plan
+        self._session.auxiliary_calls.append(
+            AuxiliaryCall(
+                self.model.name,
+                plan.messages,
+                list(plan.tools) if plan.tools else None,
+                choice.message,
+                choice.finish_reason,
+                seconds,
+                began,
+            )
+        )
 
     def reader(self) -> DeltaReader:
         """A reader of one answer's tokens, for streaming."""

@@ -127,7 +127,8 @@ class Recorder:
         response: ChatMessage,
         *,
         finish_reason: str,
-        seconds: float,
+        seconds: float = 0.0,
+        began: float = 0.0,
     ) -> None:
         """Add one answer to `plan`'s prompt: its tokens, and the call."""
         trajectory = self._trajectory
@@ -136,7 +137,7 @@ class Recorder:
         segment = len(trajectory.segments) - 1
         tools = list(plan.tools) if plan.tools else None
         trajectory.calls.append(
-            Call(segment, plan.messages, tools, response, finish_reason, cause, seconds)
+            Call(segment, plan.messages, tools, response, finish_reason, cause, seconds, began)
         )
         known = plan.turn.history if plan.turn else []
         node = plan.turn.node if plan.turn else self._root

@@ -13,7 +13,7 @@ from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.recorder import Recorder
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.inference.base import Completion
-from agentscope_tuner.trajectory import Trajectory
+from agentscope_tuner.trajectory import AuxiliaryCall, Trajectory
 
 if TYPE_CHECKING:
     from agentscope_tuner.chat.service import ChatService
@@ -38,6 +38,7 @@ class Session:
         self.seed = seed
         self.trajectory = Trajectory()
         self.recorder = Recorder(self.trajectory)
+        self.auxiliary_calls: list[AuxiliaryCall] = []
         self.policy = service.policy
         self.fault: Exception | None = None
         """What went wrong inside the endpoint or the sampler while it served this rollout: a bug of

@@ -52,6 +52,16 @@ def read_metrics(role: str, metrics: Any) -> dict[str, float]:
     return numbers
 
 
+def read_explanation(explanation: Any) -> str:
+    """The judge's explanation; raises RolloutFailure (`output`) if it is no text."""
+    if not isinstance(explanation, str | None):
+        raise RolloutFailure(
+            "output",
+            f"The judge's explanation must be text or None, not a {type(explanation).__name__}.",
+        )
+    return explanation or ""
+
+
 def response_text(response: Any) -> str:
     """A response as text for people to read; a message's text if it is one."""
     if response is None:

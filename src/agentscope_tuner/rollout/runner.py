@@ -22,8 +22,10 @@ import numpy as np
 
 from agentscope_tuner.rollout.deadline import DeadlineExceeded, SelfCancelled, run_until
 from agentscope_tuner.rollout.failures import RETRIED, RolloutFailure, boundary
+from agentscope_tuner.rollout.logger import RolloutLogger
 from agentscope_tuner.rollout.outputs import (
     check_fields,
+    read_explanation,
     read_metrics,
     read_reward,
     response_text,
@@ -42,6 +44,8 @@ class _Outcome:
     reward: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     response: str = ""
+    explanation: str = ""
+    judge_seconds: float = 0.0
 
 
 class RolloutRunner:
@@ -54,8 +58,8 @@ class RolloutRunner:
         timeout_s: seconds that one attempt (workflow and judge) may take; None: no limit.
         max_retries: further attempts after one that raised or ran out of time.
         max_concurrent: rollouts under way at once, over all calls of `run_groups`.
-        logger: handed to workflows and judges that take one; failures are told to it, the first
-            of each kind with its traceback.
+        logger: stands behind what workflows and judges are handed as theirs; failures are told to
+            it, the first of each kind with its traceback.
     """
 
     def __init__(
@@ -128,7 +132,8 @@ class RolloutRunner:
         self, rollout_id: str, task: dict[str, Any], open_session: OpenSession, stream: tuple
     ) -> Rollout:
         """One rollout with its retries."""
-        began = time.perf_counter()
+        began, clock = time.time(), time.perf_counter()
+        logger = RolloutLogger(self._logger)
         attempt = 0
         while True:
             attempt += 1
@@ -137,7 +142,7 @@ class RolloutRunner:
             outcome = _Outcome()
             error: RolloutError | None = None
             try:
-                await self._attempt_in_time(task, session, outcome)
+                await self._attempt_in_time(task, session, outcome, logger)
             except RolloutFailure as failure:
                 error = failure.error
             finally:
@@ -157,15 +162,24 @@ class RolloutRunner:
             response=outcome.response,
             error=error,
             attempts=attempt,
-            seconds=time.perf_counter() - began,
+            seconds=time.perf_counter() - clock,
+            explanation=outcome.explanation,
+            began=began,
+            judge_seconds=outcome.judge_seconds,
+            log=list(logger.lines),
+            auxiliary_calls=list(session.auxiliary_calls),
         )
 
     async def _attempt_in_time(
-        self, task: dict[str, Any], session: Session, outcome: _Outcome
+        self,
+        task: dict[str, Any],
+        session: Session,
+        outcome: _Outcome,
+        logger: logging.Logger,
     ) -> None:
         try:
             await run_until(
-                self._attempt(copy.deepcopy(task), session, outcome),
+                self._attempt(copy.deepcopy(task), session, outcome, logger),
                 timeout_s=self._timeout_s,
                 close=session.close,
             )
@@ -178,10 +192,18 @@ class RolloutRunner:
                 "workflow", "CancelledError: the workflow or the judge cancelled itself."
             ) from None
 
-    async def _attempt(self, task: dict[str, Any], session: Session, outcome: _Outcome) -> None:
+    async def _attempt(
+        self,
+        task: dict[str, Any],
+        session: Session,
+        outcome: _Outcome,
+        logger: logging.Logger,
+    ) -> None:
         """The workflow, then the judge."""
         with boundary("workflow"):
-            output = await self._call(self._workflow_func, session, task=task, model=session.model)
+            output = await _call(
+                self._workflow_func, session, logger, task=task, model=session.model
+            )
         check_fields("workflow", output)
         outcome.metrics = read_metrics("workflow", output.metrics)
         with boundary("workflow"):
@@ -192,20 +214,18 @@ class RolloutRunner:
             outcome.reward = read_reward("workflow", output.reward)
             return
 
-        with boundary("judge"):
-            verdict = await self._call(
-                self._judge_func, session, task=task, response=output.response
-            )
+        clock = time.perf_counter()
+        try:
+            with boundary("judge"):
+                verdict = await _call(
+                    self._judge_func, session, logger, task=task, response=output.response
+                )
+        finally:
+            outcome.judge_seconds = time.perf_counter() - clock
         check_fields("judge", verdict)
+        outcome.explanation = read_explanation(getattr(verdict, "explanation", None))
         outcome.metrics = outcome.metrics | read_metrics("judge", verdict.metrics)
         outcome.reward = read_reward("judge", verdict.reward)
-
-    async def _call(self, func: Callable[..., Any], session: Session, **arguments: Any) -> Any:
-        """Call a user's function with what it takes."""
-        optional = {"auxiliary_models": dict(session.auxiliary_models), "logger": self._logger}
-        taken = inspect.signature(func).parameters
-        given = {name: value for name, value in optional.items() if name in taken}
-        return await func(**arguments, **given)
 
     def _tell(self, rollout_id: str, error: RolloutError) -> None:
         first = error.kind not in self._kinds_shown
@@ -218,6 +238,16 @@ class RolloutRunner:
             error.message,
             f"\n{error.traceback}" if error.traceback else "",
         )
+
+
+async def _call(
+    func: Callable[..., Any], session: Session, logger: logging.Logger, **arguments: Any
+) -> Any:
+    """Call a user's function with what it takes."""
+    optional = {"auxiliary_models": dict(session.auxiliary_models), "logger": logger}
+    taken = inspect.signature(func).parameters
+    given = {name: value for name, value in optional.items() if name in taken}
+    return await func(**arguments, **given)
 
 
 def _stream_seed(*stream: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from agentscope_tuner.trajectory import Trajectory
+from agentscope_tuner.trajectory import AuxiliaryCall, Trajectory
 
 
 class Session(Protocol):
@@ -21,6 +21,11 @@ class Session(Protocol):
 
     @property
     def auxiliary_models(self) -> Mapping[str, Any]: ...
+
+    @property
+    def auxiliary_calls(self) -> list[AuxiliaryCall]:
+        """What was said to the auxiliary models so far."""
+        ...
 
     @property
     def fault(self) -> BaseException | None:
