@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from agentscope_tuner.config.arguments import AlgorithmConfig, DatasetConfig, TunerModelConfig
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.event_loop import run_to_completion
 from agentscope_tuner.functions import load_function, reference_to
 from agentscope_tuner.workflow import (
     JudgeType,
@@ -25,7 +24,6 @@ from agentscope_tuner.workflow import (
 if TYPE_CHECKING:
     from agentscope_tuner.engine.result import TuneResult
 
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -136,13 +134,13 @@ def tune(
         resume = resume or invocation.resume
         if config_path is not None and not resume:
             name_repetition(config, Path(config_path))
-        result = _run_to_completion(
+        result = run_to_completion(
             commands.run(config, workflow_func=workflow_func, judge_func=judge_func, resume=resume)
         )
         invocation.interrupted |= not result.finished
         return result
     command: Callable[..., Coroutine[Any, Any, None]] = getattr(commands, invocation.command)
-    _run_to_completion(
+    run_to_completion(
         command(config, workflow_func=workflow_func, judge_func=judge_func, **invocation.options)
     )
     raise SystemExit(0)  # what the script would do next needs a result, and there is none
@@ -160,26 +158,3 @@ def _function(given: F | None, configured: str | None) -> F | None:
         return cast("F", load_function(configured))
     finally:
         _loading.reset(token)
-
-
-def _run_to_completion(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine from synchronous code, in a notebook (whose loop runs already) too."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    outcome: list[T] = []
-    failure: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            outcome.append(asyncio.run(work))
-        except BaseException as error:  # handed to the caller's thread
-            failure.append(error)
-
-    thread = threading.Thread(target=target, name="tune")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return outcome[0]

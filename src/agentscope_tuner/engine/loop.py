@@ -7,7 +7,6 @@ how anything is shown or stored the record's.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from agentscope_tuner.engine.base import Engine, Sampling
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.errors import RunError
+from agentscope_tuner.executors import DaemonThreadPool
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.rollout.pass_at_k import pass_at_k
 from agentscope_tuner.tasks import Taskset
@@ -94,6 +94,7 @@ class TrainingLoop:
         """Steps done."""
         self._saved: int | None = None
         """The step of the last checkpoint."""
+        self._saving = DaemonThreadPool(1, "saving")
 
     def state_dict(self) -> dict[str, object]:
         """What the loop itself needs to go on."""
@@ -126,7 +127,7 @@ class TrainingLoop:
 
     async def _save(self) -> None:
         if self._saved != self.step:
-            await asyncio.to_thread(self.record.save, self.step, self.engine, self.state_dict())
+            await self._saving.run(self.record.save, self.step, self.engine, self.state_dict())
             self._saved = self.step
 
     async def _train_step(self) -> None:

@@ -22,11 +22,15 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from agentscope_tuner.errors import RunError
+from agentscope_tuner.executors import DaemonThreadPool
 from agentscope_tuner.inference.base import Completion, SamplingParams
 from agentscope_tuner.inference.engine import Engine, default_dtype
 from agentscope_tuner.inference.grammar import GrammarCompiler
 from agentscope_tuner.inference.request import Request, post, settle
 from agentscope_tuner.inference.threads import release_threads
+
+COMPILING_THREADS = 4
+"""Grammars compiled at once: a slow one does not hold up the others."""
 
 
 @dataclass(slots=True)
@@ -92,6 +96,7 @@ class TorchSampler:
         )
         release_threads()
         self._grammars = GrammarCompiler(tokenizer, self._engine.decoder.architecture.vocab_size)
+        self._compiling = DaemonThreadPool(COMPILING_THREADS, "grammar")
         self._seed = seed
         self._requests = 0
         self._inbox: queue.SimpleQueue[Request | _Load | None] = queue.SimpleQueue()
@@ -121,7 +126,7 @@ class TorchSampler:
         random = self._random(params.seed)
         grammar = None
         if params.grammar is not None:
-            grammar = await asyncio.to_thread(
+            grammar = await self._compiling.run(
                 self._grammars.compile, params.grammar, params.stop_token_ids
             )
         loop = asyncio.get_running_loop()
@@ -153,7 +158,7 @@ class TorchSampler:
     async def close(self) -> None:
         """End the thread and give the memory back; requests that are not done fail."""
         self._inbox.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await DaemonThreadPool(1, "closing").run(self._thread.join)
 
     def stats(self) -> dict[str, float]:
         """Tokens sampled, prompt tokens computed and taken from the cache, seconds at work, all
