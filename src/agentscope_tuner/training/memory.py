@@ -55,7 +55,8 @@ def activation_bytes_per_token(model: PreTrainedModel, tokens: int = 32) -> floa
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # An output that its own node keeps would never be freed: node and output hold each other.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         # The result keeps the graph, and so the storages, alive: none is counted twice.
