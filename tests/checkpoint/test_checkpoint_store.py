@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +23,11 @@ def write_model(content: bytes = b"weights") -> object:
         (directory / "tuner_state" / "optimizer.pt").write_bytes(b"moments")
 
     return write
+
+
+def rewrite(checkpoint: Path, **entries: object) -> None:
+    manifest = checkpoint / "tuner_state" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_bytes()) | entries))
 
 
 def names(directory: Path) -> list[str]:
@@ -69,6 +75,12 @@ def test_a_flipped_bit_is_named_and_the_checkpoint_before_is_used(
         (lambda path: (path / "tuner_state/manifest.json").unlink(), "manifest.json is missing"),
         (lambda path: (path / "tuner_state/manifest.json").write_text("{"), "cannot be read"),
         (lambda path: (path / "tuner_state/manifest.json").write_text("[]"), "cannot be read"),
+        (lambda path: rewrite(path, files={}), "it lists no files"),
+        (lambda path: rewrite(path, files=None), "cannot be read"),
+        (lambda path: rewrite(path, metrics=None), "cannot be read"),
+        (lambda path: rewrite(path, metrics={"a": "b"}), "cannot be read"),
+        (lambda path: rewrite(path, files={"\0": {"size": 1, "sha256": ""}}), "is missing"),
+        (lambda path: rewrite(path, files={"x" * 300: {"size": 1, "sha256": ""}}), "cannot be"),
     ],
 )
 def test_every_kind_of_damage_is_named(tmp_path: Path, damage: object, problem: str) -> None:
@@ -146,6 +158,41 @@ def test_a_damaged_later_checkpoint_never_crowds_out_a_good_one(tmp_path: Path) 
     assert store.latest() == tmp_path / "global_step_6"
 
 
+def test_stray_files_and_names_are_no_checkpoints(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep_last=1)
+    good = store.save(3, write_model())
+    for name in ("global_step_x", "global_step_03", "global_step_5"):
+        (tmp_path / name).write_text("stray")
+    (tmp_path / ".global_step_4.tmp-77").write_text("stray")
+    assert store.latest() == good
+    store.recover()
+    later = store.save(6, write_model())
+    assert store.latest() == later
+    assert names(tmp_path) == ["global_step_03", "global_step_6", "global_step_x"]
+
+
+def test_checkpoints_behind_links_are_used_replaced_and_retired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    for directory in (run, elsewhere):
+        directory.mkdir()
+    store = CheckpointStore(run, keep_last=2)
+    for step in (1, 2):
+        moved = store.save(step, write_model()).rename(elsewhere / str(step))
+        (run / f"global_step_{step}").symlink_to(moved)
+    assert store.latest() == run / "global_step_2"
+    store.save(2, write_model(b"new"))
+    store.save(3, write_model())
+    assert names(run) == ["global_step_2", "global_step_3"]
+    assert f"its files stay in {elsewhere / '1'}" in caplog.text
+    assert (elsewhere / "2" / "model.safetensors").read_bytes() == b"weights"
+    (run / ".global_step_3.retired-77").symlink_to(elsewhere / "1")
+    store.recover()
+    assert names(run) == ["global_step_2", "global_step_3"]
+    assert store.verify(elsewhere / "1") == []
+
+
 def test_retention_that_keeps_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="keep_last is 0"):
         CheckpointStore(tmp_path, keep_last=0)
@@ -172,10 +219,10 @@ def test_a_disk_that_fills_up_between_checkpoints_is_said_too(tmp_path: Path) ->
     store.save(7, write_model())
     with (
         pytest.raises(RunError, match=r"disk is full: writing .* global_step_7, is intact"),
-        store.naming_a_full_disk(),
+        store.naming_failures(),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OSError, match="denied"), store.naming_a_full_disk():
+    with pytest.raises(OSError, match="denied"), store.naming_failures():
         raise OSError(errno.EACCES, "denied")
 
 

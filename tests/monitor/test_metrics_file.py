@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agentscope_tuner.errors import RunError
 from agentscope_tuner.monitor.base import RunInfo
 from agentscope_tuner.monitor.jsonl import MetricsFile, read_metrics
 
@@ -58,13 +56,16 @@ def test_a_resumed_run_forgets_the_steps_that_are_run_again(run: RunInfo) -> Non
     assert read_metrics(path)[-1]["reward/mean"] == 0.9
 
 
-@pytest.mark.parametrize("resumed_step", [None, 0])
-def test_without_a_checkpoint_nothing_that_was_logged_holds(
-    run: RunInfo, resumed_step: int | None
-) -> None:
+def test_without_a_checkpoint_nothing_that_was_logged_holds(run: RunInfo) -> None:
     write(run, STEPS)
-    path = write(replace(run, resumed_step=resumed_step), STEPS[:1])
+    path = write(replace(run, resumed_step=None), STEPS[:1])
     assert read_metrics(path) == [{"step": 0, "eval/test/reward/mean": 0.2}]
+
+
+def test_from_the_checkpoint_before_the_first_step_the_baseline_holds(run: RunInfo) -> None:
+    write(run, STEPS)
+    path = write(replace(run, resumed_step=0), STEPS[1:2])
+    assert [record["step"] for record in read_metrics(path)] == [0, 1]
 
 
 @pytest.mark.parametrize("cut", range(1, 30))
@@ -77,8 +78,22 @@ def test_a_half_written_last_line_is_survived(run: RunInfo, cut: int) -> None:
     assert len(read_metrics(path)) == whole + 1
 
 
-def test_damage_in_the_middle_is_named(run: RunInfo) -> None:
+@pytest.mark.parametrize(
+    "damaged", ['{"step: 2', '{"stop": 2', '{"step": "2"', '{"step": 2, "a": []', '[{"step": 2']
+)
+def test_damage_in_the_middle_is_named_and_passed_over(
+    run: RunInfo, damaged: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(run, STEPS)
-    path.write_text(path.read_text().replace('{"step": 2', '{"step: 2', 1))
-    with pytest.raises(RunError, match=re.escape(f"{path}, line 3, is not JSON")):
-        read_metrics(path)
+    path.write_text(path.read_text().replace('{"step": 2', damaged, 1))
+    assert [record["step"] for record in read_metrics(path)] == [0, 1, 2, 3]
+    assert f"{path}, line 3, is damaged and is passed over" in caplog.text
+    write(replace(run, resumed_step=3), [({"reward/mean": 0.9}, 4)])
+    assert [record["step"] for record in read_metrics(path)] == [0, 1, 2, 3, 4]
+
+
+def test_a_damaged_number_of_a_step_takes_no_later_ones_away(run: RunInfo) -> None:
+    path = write(run, STEPS)
+    path.write_text(path.read_text().replace('{"step": 2', '{"step": 92', 1))
+    write(replace(run, resumed_step=3), [({"reward/mean": 0.9}, 4)])
+    assert [record["step"] for record in read_metrics(path)] == [0, 1, 92, 2, 3, 4]

@@ -62,5 +62,8 @@ def test_a_resumed_run_shows_every_step_once(run: RunInfo) -> None:
     train(replace(run, resumed_step=2), range(3, 6), 0.2)
     assert scalars(run, "reward/mean") == [(1, 0.1), (2, 0.1), (3, 0.2), (4, 0.2), (5, 0.2)]
     time.sleep(1.1)
-    train(replace(run, resumed_step=0), range(3), 0.3)
+    train(replace(run, resumed_step=None), range(3), 0.3)
     assert scalars(run, "reward/mean") == [(0, 0.3), (1, 0.3), (2, 0.3)]
+    time.sleep(1.1)
+    train(replace(run, resumed_step=0), range(1, 3), 0.4)
+    assert scalars(run, "reward/mean") == [(0, 0.3), (1, 0.4), (2, 0.4)]

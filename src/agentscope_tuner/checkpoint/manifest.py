@@ -48,9 +48,13 @@ class Manifest:
         data = json.loads((checkpoint / MANIFEST).read_bytes())
         try:
             files = {name: FileRecord(**record) for name, record in data["files"].items()}
-            return cls(data["step"], data["metrics"], files)
+            metrics = {name: float(value) for name, value in data["metrics"].items()}
+            manifest = cls(int(data["step"]), metrics, files)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a manifest: {error!r}") from error
+        if not files:
+            raise ValueError("it lists no files")
+        return manifest
 
     def save(self, checkpoint: Path) -> None:
         path = checkpoint / MANIFEST
@@ -68,14 +72,23 @@ def find_problems(checkpoint: Path) -> list[str]:
         return [f"{MANIFEST} cannot be read ({error})"]
     problems = []
     for name, expected in manifest.files.items():
-        path = checkpoint / name
-        if not path.is_file():
-            problems.append(f"{name} is missing")
-        elif path.stat().st_size != expected.size:
-            problems.append(f"{name} has {path.stat().st_size} bytes instead of {expected.size}")
-        elif _record(path) != expected:
-            problems.append(f"{name} is not what was written (its checksum differs)")
+        try:
+            problem = _problem(checkpoint / name, expected)
+        except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+            problem = f"cannot be read ({error})"
+        if problem is not None:
+            problems.append(f"{name} {problem}")
     return problems
+
+
+def _problem(path: Path, expected: FileRecord) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    if path.stat().st_size != expected.size:
+        return f"has {path.stat().st_size} bytes instead of {expected.size}"
+    if _record(path) != expected:
+        return "is not what was written (its checksum differs)"
+    return None
 
 
 def _files(checkpoint: Path) -> Iterator[tuple[str, Path]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from agentscope_tuner.checkpoint.durable import write_atomically
+from agentscope_tuner.checkpoint.disk_full import is_disk_full
+from agentscope_tuner.checkpoint.durable import overwrite, write_atomically
 from agentscope_tuner.errors import InputError
 
 RunStatus = Literal["running", "finished", "interrupted", "failed"]
@@ -26,8 +27,14 @@ class RunState:
     total_steps: int
 
     def save(self, run_directory: Path) -> None:
-        """Replace the run's `run_state.json`."""
-        write_atomically(run_directory / FILE_NAME, json.dumps(asdict(self)).encode())
+        """Replace the run's `run_state.json`; on a full disk too, if it is there."""
+        path, content = run_directory / FILE_NAME, json.dumps(asdict(self)).encode()
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            if not is_disk_full(error) or not path.exists():
+                raise
+            overwrite(path, content)
 
     @classmethod
     def load(cls, run_directory: Path) -> RunState | None:
@@ -40,6 +47,12 @@ class RunState:
         if not path.exists():
             return None
         try:
-            return cls(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
+            state = cls(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path} is not the state of a run: {error}.") from error
+        counts = (state.step, state.total_steps)
+        if state.status not in get_args(RunStatus) or any(
+            type(count) is not int for count in counts
+        ):
+            raise InputError(f"{path} is not the state of a run: it says {asdict(state)}.")
+        return state

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.disk_full import disk_full_error, is_disk_full
-from agentscope_tuner.checkpoint.durable import sync_directory, sync_tree
+from agentscope_tuner.checkpoint.durable import remove, sync_directory, sync_tree
 from agentscope_tuner.checkpoint.manifest import Manifest, find_problems
-from agentscope_tuner.errors import InputError, TunerError
+from agentscope_tuner.errors import InputError, RunError, TunerError
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"global_step_(\d+)")
+_NAME = re.compile(r"global_step_(0|[1-9]\d*)")
 _LEFTOVER = re.compile(r"\.(global_step_\d+)\.(tmp|old|retired)-\d+")
 
 
@@ -63,7 +63,7 @@ class CheckpointStore:
                 # Killed between the two renames of a replacement: the old one is still the one.
                 os.rename(path, place)
             else:
-                shutil.rmtree(path)
+                remove(path)
         sync_directory(self._directory)
 
     def save(
@@ -87,7 +87,7 @@ class CheckpointStore:
         """
         place = self._directory / f"global_step_{step}"
         temporary = self._hidden(place, "tmp")
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         try:
             write(temporary)
             Manifest.of(temporary, step, metrics or {}).save(temporary)
@@ -96,7 +96,7 @@ class CheckpointStore:
             full = is_disk_full(error) and disk_full_error(
                 place, temporary, list(self.steps().values())
             )
-            shutil.rmtree(temporary)
+            shutil.rmtree(temporary, ignore_errors=True)  # it may be gone with the run
             if full:
                 raise full from error
             raise
@@ -133,13 +133,20 @@ class CheckpointStore:
         return find_problems(path)
 
     @contextmanager
-    def naming_a_full_disk(self) -> Iterator[None]:
-        """Raise RunError, which says what is intact, if the disk gets full while the block runs."""
+    def naming_failures(self) -> Iterator[None]:
+        """Raise RunError if what fails in the block fails for want of a place to write to.
+
+        On a full disk it says what is intact.
+        """
         try:
             yield
         except TunerError:
             raise
         except Exception as error:
+            if not self._directory.is_dir():
+                raise RunError(
+                    f"The run directory {self._directory} was deleted while the run was going on."
+                ) from error
             if is_disk_full(error):
                 checkpoints = list(self.steps().values())
                 raise disk_full_error(self._directory, None, checkpoints) from error
@@ -147,13 +154,13 @@ class CheckpointStore:
 
     def _put_in_place(self, temporary: Path, place: Path) -> None:
         old = None
-        if place.exists():
+        if os.path.lexists(place):
             old = self._hidden(place, "old")
             os.rename(place, old)
         os.rename(temporary, place)
         sync_directory(self._directory)
         if old is not None:
-            shutil.rmtree(old)
+            remove(old)
 
     def _hidden(self, place: Path, role: str) -> Path:
         """Where a checkpoint is while it is not in its place; `recover` knows these names."""
@@ -169,9 +176,14 @@ class CheckpointStore:
         for path in steps.values():
             if path not in kept:
                 # Out of sight first: killed halfway, it would look like a damaged checkpoint.
+                if path.is_symlink():
+                    where = path.resolve()
+                    logger.warning(
+                        "%s is a link and is removed; its files stay in %s.", path, where
+                    )
                 retired = self._hidden(path, "retired")
                 os.rename(path, retired)
-                shutil.rmtree(retired)
+                remove(retired)
 
     def _best_of(self, paths: list[Path]) -> Path | None:
         scores = {path: score for path in paths if (score := self._score(path)) is not None}

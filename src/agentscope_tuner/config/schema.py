@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from agentscope_tuner.config.algorithm import Algorithm
 from agentscope_tuner.config.buffer import Buffer, DataProcessor
@@ -20,6 +20,8 @@ from agentscope_tuner.config.trainer import Cluster, Monitor, Synchronizer, Trai
 from agentscope_tuner.config.workflow import Workflow
 
 DEFAULT_RESPONSE_TOKENS = 8192
+LONGEST_NAME = 200
+"""Bytes of a run's or a project's name: file systems take 255, and a number may be added."""
 _SERVERS_OWN = {
     *("dtype", "enable_thinking", "max_prompt_tokens"),
     *("reasoning_parser", "seed", "tool_call_parser"),
@@ -74,6 +76,20 @@ class Config(Section):
     synchronizer: Synchronizer = Field(default_factory=Synchronizer)
     trainer: Trainer = Field(default_factory=Trainer)
     monitor: Monitor = Field(default_factory=Monitor)
+
+    @field_validator("project", "name")
+    @classmethod
+    def _is_one_folder(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        if value in (".", "..") or any(c in "/\\" or not c.isprintable() for c in value):
+            raise ValueError(f"{value!r} is not the name of a folder")
+        if len(value.encode()) > LONGEST_NAME:
+            raise ValueError(
+                f"a name of {len(value)} characters is too long for a folder; take at most "
+                f"{LONGEST_NAME}"
+            )
+        return value
 
     def trained_model(self) -> ChatModelSettings:
         """The model that is tuned: `model`, and what `explorer.rollout_model` says of it."""

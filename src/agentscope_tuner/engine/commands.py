@@ -23,7 +23,11 @@ from agentscope_tuner.engine.loop import Evaluation, LoopSettings, TrainingLoop
 from agentscope_tuner.engine.models import default_device, sampling_dtype, training_dtype
 from agentscope_tuner.engine.record import LOOP_STATE, RunRecord
 from agentscope_tuner.engine.result import TuneResult
-from agentscope_tuner.engine.run_directory import find_place, write_configuration
+from agentscope_tuner.engine.run_directory import (
+    find_place,
+    last_checkpoint,
+    write_configuration,
+)
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.engine.supervised import SupervisedLoop, refuse_bad_samples
 from agentscope_tuner.errors import InputError
@@ -56,11 +60,12 @@ async def run(
     console = ConsoleMonitor()
     for notice in notices(config):
         console.note(notice)
-    with RunLock(place.directory):
+    with RunLock(place.directory) as lock:
+        place = find_place(config, resume)  # another process may have begun or ended it meanwhile
         trainer = config.trainer
         store = CheckpointStore(place.directory, trainer.keep_last, trainer.keep_best)
         store.recover()
-        checkpoint = store.latest() if place.goes_on else None
+        checkpoint = last_checkpoint(place, store)
         seed_random_streams(config.seed)
         engine = LocalEngine(
             config, algorithm, workflow_func, judge_func, taskset.total_steps, checkpoint
@@ -75,7 +80,7 @@ async def run(
             hyperparameters=hyperparameters(config),
             resumed_step=state["loop"]["step"] if state else None,
         )
-        record = RunRecord(info, taskset.total_steps, monitors, console, store, checkpoint)
+        record = RunRecord(info, taskset.total_steps, monitors, console, lock, store, checkpoint)
         stop = StopRequest()
         settings = LoopSettings(
             group_size=config.algorithm.repeat_times,
@@ -90,16 +95,18 @@ async def run(
         if state is not None:
             loop.load_state_dict(state["loop"])
             restore_random_state(state["random"])
-        write_configuration(config, place.directory)
-        with store.naming_a_full_disk():
-            record.begin()
         status: RunStatus = "failed"
         try:
-            with store.naming_a_full_disk(), stop.listening(console):
+            with store.naming_failures(), stop.listening(console):
+                write_configuration(config, place.directory)
+                record.begin()
                 status = "finished" if await loop.run() else "interrupted"
         finally:
-            record.end(status)
-            await engine.close()
+            try:
+                with store.naming_failures():
+                    record.end(status)
+            finally:
+                await engine.close()
     if status == "interrupted":
         console.note(
             f"stopped after step {loop.step} of {taskset.total_steps}, all is saved; go on with "

@@ -5,11 +5,13 @@ One object is told what happened, once; it tells the monitors, the terminal and 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.random_state import random_state
 from agentscope_tuner.checkpoint.run_state import RunState, RunStatus
 from agentscope_tuner.checkpoint.state import save_state
@@ -22,6 +24,8 @@ from agentscope_tuner.monitor.jsonl import FILE_NAME, read_metrics
 from agentscope_tuner.monitor.summary import RunSummary
 from agentscope_tuner.rollout.store import rollouts_path, write_rollouts
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
+
+logger = logging.getLogger(__name__)
 
 LOOP_STATE = "loop.pt"
 SAMPLES_SHOWN = 3
@@ -37,6 +41,7 @@ class RunRecord:
         total_steps: int,
         monitors: Sequence[Monitor],
         console: ConsoleMonitor,
+        lock: RunLock,
         store: CheckpointStore,
         checkpoint: Path | None,
     ) -> None:
@@ -46,6 +51,8 @@ class RunRecord:
         self._info = info
         self._total_steps = total_steps
         self._monitors = monitors
+        self._started: list[Monitor] = []
+        self._lock = lock
         self._store = store
         self._step = info.resumed_step or 0
         self._metrics: dict[str, float] = {}
@@ -61,10 +68,14 @@ class RunRecord:
         A run without a checkpoint begins from the start: nothing that it has written counts.
         """
         for path in self.directory.glob("rollouts/*.jsonl.zst"):
-            if _step_of(path) > self._step:
+            step = _step_of(path)
+            if step is None:
+                logger.warning("%s is none of the run's files and is passed over.", path)
+            elif step > self._step:
                 path.unlink()
         for monitor in self._monitors:
             monitor.start(self._info)
+            self._started.append(monitor)
         for record in read_metrics(self.directory / FILE_NAME):
             self._metrics |= {key: value for key, value in record.items() if key != "step"}
         self._save_state("running")
@@ -78,6 +89,7 @@ class RunRecord:
 
     def step(self, step: int, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> None:
         """A training step is done."""
+        self._lock.refuse_lost()
         self._step = step
         self._current.clear()
         write_rollouts(rollouts_path(self.directory, step), groups)
@@ -88,6 +100,7 @@ class RunRecord:
         self, step: int, name: str, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
     ) -> None:
         """The held-out set `name` has been evaluated after `step` updates."""
+        self._lock.refuse_lost()
         self._log({f"eval/{name}/{key}": value for key, value in metrics.items()}, step)
         samples = [rollout for group in groups for rollout in group.rollouts][:SAMPLES_SHOWN]
         for monitor in self._monitors:
@@ -101,6 +114,7 @@ class RunRecord:
             state = {"loop": dict(loop_state), "random": random_state()}
             save_state(directory / "tuner_state" / LOOP_STATE, state)
 
+        self._lock.refuse_lost()
         self.console.phase("saving", None)
         self.checkpoint = self._store.save(step, write, self._current)
 
@@ -110,18 +124,35 @@ class RunRecord:
         return dict(self._metrics)
 
     def end(self, status: RunStatus) -> None:
-        """The run is over, in whatever way: draw the curve and close everything."""
+        """The run is over, in whatever way: draw the curve and close everything.
+
+        Raises OSError if something could not be written, after everything is closed. A run that
+        failed is spared that: it is told why it did.
+        """
         self.console.stop()
-        self._save_state(status)
-        for monitor in self._monitors:
-            monitor.close()
+        problems: list[OSError] = []
+        for close in (lambda: self._save_state(status), *(m.close for m in self._started)):
+            try:
+                close()
+            except OSError as error:
+                problems.append(error)
+        if problems and status != "failed":
+            raise problems[0]
+        self._summarize(status)
+
+    def _summarize(self, status: RunStatus) -> None:
         metrics_file = self.directory / FILE_NAME
-        records = read_metrics(metrics_file)
+        records = read_metrics(metrics_file) if metrics_file.exists() else []
         if not records:
             return
+        paths = {"metrics": metrics_file, "rollouts": self.directory / "rollouts"}
         curve = self.directory / "reward_curve.png"
-        draw_reward_curve(metrics_file, curve)
-        paths = {"metrics": metrics_file, "rollouts": self.directory / "rollouts", "curve": curve}
+        try:
+            draw_reward_curve(metrics_file, curve)
+            paths["curve"] = curve
+        except OSError as error:
+            if status != "failed":
+                logger.warning("%s could not be drawn: %s.", curve, error.strerror)
         if self.checkpoint is not None:
             paths["model"] = self.checkpoint
         self.console.finish(RunSummary.of(records, paths))
@@ -137,5 +168,6 @@ class RunRecord:
         RunState(status, self._step, self._total_steps).save(self.directory)
 
 
-def _step_of(path: Path) -> int:
-    return int(path.name.removeprefix("step_").removesuffix(".jsonl.zst"))
+def _step_of(path: Path) -> int | None:
+    number = path.name.removeprefix("step_").removesuffix(".jsonl.zst")
+    return int(number) if number.isdecimal() else None

@@ -3,22 +3,30 @@
 no such run                     it begins
 the named run is unfinished     it goes on after its last checkpoint, if nothing else was asked for
 the named run is finished       refused: two runs are never mixed
+its state or its last whole     refused: it could only begin again, over what is there
+checkpoint is lost
 its own config.yaml is run      it is repeated, under its name with a number behind it
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
+from agentscope_tuner.checkpoint.run_state import FILE_NAME as STATE_FILE
 from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.config import yaml_file
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.config.schema import Config
+from agentscope_tuner.engine.contents import refuse_overwriting
 from agentscope_tuner.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
 
@@ -46,15 +54,20 @@ class RunPlace:
 def find_place(config: Config, resume: bool) -> RunPlace:
     """Settle `config.name` and the run directory.
 
-    Raises InputError: the named run is finished, was begun with another configuration, or there is
-    none to resume.
+    Raises InputError: the named run is finished, was begun with another configuration, or is not
+    known to be either, or there is none to resume.
     """
     project = Path(config.checkpoint_root_dir) / config.project
     if config.name is None:
         config.name = newest_unfinished(project) if resume else unused_name(project)
     directory = project / config.name
-    state = RunState.load(directory)
+    try:
+        state = RunState.load(directory)
+    except InputError:
+        refuse_overwriting(directory, f"has a damaged {STATE_FILE}")
+        raise
     if state is None:
+        refuse_overwriting(directory, f"has no {STATE_FILE}")
         if resume and not directory.exists():
             raise InputError(f"There is no run to resume at {directory}.")
         return RunPlace(directory, goes_on=False)
@@ -65,6 +78,21 @@ def find_place(config: Config, resume: bool) -> RunPlace:
         )
     refuse_other_configuration(directory, config)
     return RunPlace(directory, goes_on=True)
+
+
+def last_checkpoint(place: RunPlace, store: CheckpointStore) -> Path | None:
+    """The checkpoint that the run goes on from; None: it has to begin.
+
+    Raises InputError: it has none that is whole any more.
+    """
+    checkpoint = store.latest() if place.goes_on else None
+    if place.goes_on and checkpoint is None:
+        state = RunState.load(place.directory)
+        if store.steps():
+            refuse_overwriting(place.directory, "has no checkpoint that is whole")
+        elif state is not None and state.status in ("finished", "interrupted"):
+            refuse_overwriting(place.directory, "has lost its checkpoints")
+    return checkpoint
 
 
 def unused_name(project: Path) -> str:
@@ -84,7 +112,7 @@ def name_repetition(config: Config, config_file: Path) -> None:
     project = Path(config.checkpoint_root_dir) / config.project
     if config.name is None or config_file.resolve().parent != (project / config.name).resolve():
         return
-    if is_finished(RunState.load(project / config.name), config):
+    if is_finished(_known_state(project / config.name), config):
         config.name = numbered_name(project, config.name)
 
 
@@ -101,11 +129,19 @@ def is_finished(state: RunState | None, config: Config) -> bool:
 def newest_unfinished(project: Path) -> str:
     """The name of the run of a project that was begun last and is not finished."""
     directories = project.iterdir() if project.is_dir() else ()
-    states = [(path, RunState.load(path)) for path in directories if path.is_dir()]
+    states = [(path, _known_state(path)) for path in directories if path.is_dir()]
     unfinished = [path for path, state in states if state and state.status != "finished"]
     if not unfinished:
         raise InputError(f"There is no unfinished run to resume in {project}.")
     return max(unfinished, key=lambda path: path.stat().st_mtime).name
+
+
+def _known_state(directory: Path) -> RunState | None:
+    try:
+        return RunState.load(directory)
+    except InputError as error:
+        logger.warning("%s It is passed over.", error)
+        return None
 
 
 def write_configuration(config: Config, directory: Path) -> None:

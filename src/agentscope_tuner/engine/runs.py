@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,8 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.jsonl import FILE_NAME as METRICS_FILE
 from agentscope_tuner.monitor.jsonl import read_metrics
 from agentscope_tuner.monitor.summary import REWARD, eval_rewards, training_key
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class RunRow:
 def find_runs(directory: Path) -> list[RunRow]:
     """The runs in a directory of projects, in a project, or in a run directory, oldest first.
 
-    Raises InputError: no such directory, no run in it, or a state that cannot be read.
+    Raises InputError: no such directory, or no run in it. A run whose state cannot be read is named
+    in a warning and passed over.
     """
     if not directory.is_dir():
         raise InputError(f"There is no directory {directory}.")
@@ -49,7 +53,8 @@ def find_runs(directory: Path) -> list[RunRow]:
     found = [path for pattern in patterns for path in directory.glob(pattern)]
     if not found:
         raise InputError(f"There are no runs in {directory}.")
-    return sorted((_row(path.parent) for path in found), key=lambda row: row.changed)
+    rows = (row for path in found if (row := _row(path.parent)) is not None)
+    return sorted(rows, key=lambda row: row.changed)
 
 
 def runs_table(rows: Sequence[RunRow]) -> Table:
@@ -77,8 +82,12 @@ def _training_text(row: RunRow) -> str:
     return f"{value:.3f}" if key == REWARD else f"{key} {value:.3f}"
 
 
-def _row(directory: Path) -> RunRow:
-    state = RunState.load(directory)
+def _row(directory: Path) -> RunRow | None:
+    try:
+        state = RunState.load(directory)
+    except InputError as error:
+        logger.warning("%s The run is passed over.", error)
+        return None
     assert state is not None, "found by its state"
     metrics = directory / METRICS_FILE
     records = read_metrics(metrics) if metrics.is_file() else []

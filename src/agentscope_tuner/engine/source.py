@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.checkpoint.run_state import FILE_NAME as STATE_FILE
 from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.errors import InputError
 
@@ -22,10 +22,15 @@ def find_source(given: str) -> str:
     Raises InputError: a run without a whole checkpoint, or a damaged checkpoint.
     """
     directory = Path(given).expanduser()
-    if RunState.load(directory) is not None:
-        checkpoint = CheckpointStore(directory).latest()
+    store = CheckpointStore(directory)
+    if (directory / STATE_FILE).exists() or store.steps():
+        checkpoint = store.latest()
         if checkpoint is None:
-            raise InputError(f"The run {directory} has no checkpoint yet.")
+            raise InputError(
+                f"The run {directory} has no whole checkpoint."
+                if store.steps()
+                else f"The run {directory} has no checkpoint yet."
+            )
         return str(checkpoint)
     if (directory / TUNER_STATE).is_dir():
         problems = CheckpointStore(directory.parent).verify(directory)

@@ -23,9 +23,9 @@ class RunInfo:
     hyperparameters: Mapping[str, HyperParameter] = field(default_factory=dict)
     """Flat: nested configuration keys joined by dots, such as `optimizer.lr`."""
     resumed_step: int | None = None
-    """None: a new run. Otherwise the step of the checkpoint that it goes on from, or 0 if it was
-    killed before its first one. What was logged for later steps is void, and at 0 everything is:
-    those steps are run again."""
+    """The step of the checkpoint that the run goes on from: what was logged for later steps is
+    void, as those are run again. 0 is that of a run which was stopped before its first step, with
+    its baseline. None: there is no checkpoint, so nothing that was logged holds."""
 
 
 class Monitor(Protocol):

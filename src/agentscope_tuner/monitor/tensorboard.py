@@ -18,7 +18,7 @@ class TensorBoard:
 
     def start(self, run: RunInfo) -> None:
         """Open a new event file that hides the steps which will be run again."""
-        first_step = run.resumed_step + 1 if run.resumed_step else 0
+        first_step = 0 if run.resumed_step is None else run.resumed_step + 1
         self._writer = SummaryWriter(
             str(run.directory / "monitor" / "tensorboard"), purge_step=first_step
         )
