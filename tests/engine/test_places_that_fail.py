@@ -45,7 +45,7 @@ def small_disk() -> Iterator[Path]:
     if not mounted:
         pytest.skip("mounting a small disk is not allowed here")
     yield disk
-    subprocess.run(["umount", disk], check=True)
+    subprocess.run(["umount", "--lazy", disk], check=True)  # a run that hangs may be in it
 
 
 def fill(disk: Path) -> None:
