@@ -19,6 +19,7 @@ REMEDY = "run `python -m agentscope_tuner.config.document`"
 def test_the_documents_are_current() -> None:
     assert (DOCS / "config.yaml").read_text(encoding="utf-8") == document.example_yaml(), REMEDY
     assert (DOCS / "configuration.md").read_text(encoding="utf-8") == document.guide(), REMEDY
+    assert (DOCS / "trinity.md").read_text(encoding="utf-8") == document.trinity_guide(), REMEDY
 
 
 def test_the_example_has_every_key_that_takes_effect_and_no_other() -> None:
@@ -34,9 +35,12 @@ def test_the_example_is_a_configuration_without_idle_keys() -> None:
     assert [taskset.name for taskset in config.buffer.explorer_input.eval_tasksets] == ["test"]
 
 
-def test_the_guide_names_every_key() -> None:
-    guide = document.guide()
+def test_the_guides_name_every_key() -> None:
+    guide, trinitys = document.guide(), document.trinity_guide()
     for key in keys_of(Config):
+        if key.from_table:
+            assert f"| `{key.name.replace('.0', '[]')}` |" in trinitys, key.name
+            continue
         below = key.path[1:] if len(key.path) > 1 else key.path
         assert "| `" + ".".join(map(str, below)).replace(".0", "[]") + "` |" in guide, key.name
 

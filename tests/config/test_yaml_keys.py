@@ -80,16 +80,11 @@ BASE = {"model.model_path": "m", "buffer.explorer_input.taskset.path": "d"}
 REFUSED = {
     "model.tinker.enable": True,
     "mode": "explore",
-    "cluster.node_num": 2,
-    "explorer.rollout_model.tensor_parallel_size": 2,
     "explorer.over_rollout.ratio": 0.2,
     "explorer.dynamic_timeout.enable": True,
     "buffer.explorer_input.taskset.storage_type": "sql",
-    "buffer.trainer_input.experience_buffer.storage_type": "sql",
-    "buffer.trainer_input.experience_buffer.replay_buffer.enable": True,
+    "buffer.trainer_input.experience_buffer.replay_buffer.reuse_cooldown_time": 40,
     "data_processor.experience_pipeline.operators": [{"name": "reward_filter"}],
-    "synchronizer.sync_interval": 2,
-    "synchronizer.sync_offset": 1,
     "algorithm.policy_loss_fn_args.epsilon_low": 0.1,
 }
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -153,6 +154,8 @@ def test_schedules():
     cosine = OptimizerSettings(lr=1.0, schedule="cosine", warmup_steps=2, total_steps=10)
     rates = [cosine.lr_at(s) for s in (0, 1, 2, 6, 10, 50)]
     assert rates == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.0, 0.0])
+    above = replace(cosine, min_lr_ratio=0.2)
+    assert [above.lr_at(s) for s in (0, 2, 6, 10)] == pytest.approx([0.5, 1.0, 0.6, 0.2])
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,40 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from agentscope_tuner.config.keys import Section, effect, not_served
+from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 
+@with_trinitys_keys("algorithm.optimizer")
 class Optimizer(Section):
     """AdamW and its schedule."""
 
     lr: float = effect(1e-6, "Learning rate after warm-up.", gt=0)
     lr_scheduler_type: Literal["constant", "cosine"] = effect(
-        "constant", "After warm-up: stay, or fall to 0 at the last step on half a cosine."
+        "constant", "After warm-up: stay, or fall at the last step to min_lr_ratio, half a cosine."
     )
-    lr_warmup_steps: int = effect(0, "Steps in which the rate rises from 0; 0: none.", ge=0)
+    min_lr_ratio: float = effect(
+        0.0, "What the rate falls to under the schedule cosine, as a part of lr.", ge=0, le=1
+    )
+    lr_warmup_steps: int = effect(
+        -1, "Steps in which the rate rises from 0; -1: lr_warmup_steps_ratio decides.", ge=-1
+    )
+    lr_warmup_steps_ratio: float = effect(0.0, "The same as a part of all steps.", ge=0, le=1)
     betas: tuple[float, float] = effect(
         (0.9, 0.999), "Decay of the averages of the gradient and of its square."
     )
     weight_decay: float = effect(0.0, "Decoupled weight decay, per unit of learning rate.", ge=0)
+
+    @property
+    def follows_the_length(self) -> bool:
+        """Whether the rate of a step depends on how many there are."""
+        by_ratio = self.lr_warmup_steps < 0 < self.lr_warmup_steps_ratio
+        return by_ratio or self.lr_scheduler_type != "constant"
+
+    def warmup_steps(self, total_steps: int) -> int:
+        """Steps in which the rate rises, of so many in all."""
+        if self.lr_warmup_steps < 0:
+            return int(self.lr_warmup_steps_ratio * total_steps)
+        return self.lr_warmup_steps
 
 
 class AdvantageArgs(Section):

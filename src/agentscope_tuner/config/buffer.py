@@ -7,11 +7,13 @@ from typing import Any, Literal, Self
 from pydantic import AliasChoices, Field, model_validator
 
 from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 _IN_MEMORY = "rollouts go from the sampler to the learner in memory"
 _NO_REPLAY = "every rollout is trained on once, in the step that sampled it"
 
 
+@with_trinitys_keys("buffer.explorer_input.taskset.rollout_args")
 class RolloutArgs(Section):
     """Sampling of this dataset's rollouts; empty: what `model` says."""
 
@@ -20,6 +22,7 @@ class RolloutArgs(Section):
     max_tokens: int | None = effect(None, "Instead of model.max_response_tokens.", gt=0)
 
 
+@with_trinitys_keys("buffer.explorer_input.taskset.data_selector")
 class DataSelector(Section):
     """The order in which tasks come."""
 
@@ -45,10 +48,12 @@ class Dataset(Section):
     )
 
 
+@with_trinitys_keys("buffer.explorer_input.taskset")
 class Taskset(Dataset):
     """The tasks to learn from."""
 
     name: str = not_here("", "Name of the dataset.", "there is one training dataset")
+    repeat_times: int = not_here(1, "Rollouts a task.", "algorithm.repeat_times decides", gt=0)
     data_selector: DataSelector = Field(
         default_factory=DataSelector,
         description="The order of tasks; also under its other name, task_selector.",
@@ -56,6 +61,7 @@ class Taskset(Dataset):
     )
 
 
+@with_trinitys_keys("buffer.explorer_input.eval_tasksets.0.data_selector")
 class UnusedSelector(Section):
     """A selector where there is nothing to select."""
 
@@ -68,6 +74,7 @@ class UnusedSelector(Section):
     )
 
 
+@with_trinitys_keys("buffer.explorer_input.eval_tasksets.0")
 class EvalTaskset(Dataset):
     """Held-out tasks."""
 
@@ -89,6 +96,7 @@ class EvalTaskset(Dataset):
         return self
 
 
+@with_trinitys_keys("buffer.explorer_input")
 class ExplorerInput(Section):
     """Where tasks come from."""
 
@@ -104,31 +112,38 @@ class ExplorerInput(Section):
         return self
 
 
+@with_trinitys_keys("buffer.trainer_input.experience_buffer.replay_buffer")
 class ReplayBuffer(Section):
     """Training on older rollouts again."""
 
-    enable: bool = not_served(False, "Train on older rollouts again.", _NO_REPLAY)
+    enable: bool = not_here(False, "Order rollouts by priority.", _NO_REPLAY)
+    reuse_cooldown_time: float | None = not_served(
+        None, "Seconds after which a rollout may be trained on again; empty: never.", _NO_REPLAY
+    )
     priority_fn: str | None = not_here(None, "Which rollouts come again.", _NO_REPLAY)
     priority_fn_args: dict[str, Any] = not_here(dict, "Arguments of priority_fn.", _NO_REPLAY)
 
 
+@with_trinitys_keys("buffer.trainer_input.experience_buffer")
 class ExperienceBuffer(Section):
     """What is between the sampler and the learner."""
 
     name: str = not_here("", "Name of the buffer.", _IN_MEMORY)
-    storage_type: Literal["queue", "file", "sql"] = not_served(
+    storage_type: Literal["queue", "file", "sql"] = not_here(
         "queue", "How experiences are stored.", _IN_MEMORY
     )
     max_read_timeout: float = not_here(1800.0, "Seconds to wait for experiences.", _IN_MEMORY, gt=0)
     replay_buffer: ReplayBuffer = Field(default_factory=ReplayBuffer)
 
 
+@with_trinitys_keys("buffer.trainer_input")
 class TrainerInput(Section):
     """Where experiences come from."""
 
     experience_buffer: ExperienceBuffer = Field(default_factory=ExperienceBuffer)
 
 
+@with_trinitys_keys("buffer")
 class Buffer(Section):
     """The tasks, and how many make a step."""
 
@@ -158,12 +173,14 @@ class Operator(Section):
     )
 
 
+@with_trinitys_keys("data_processor.experience_pipeline")
 class ExperiencePipeline(Section):
     """What runs on experiences before training."""
 
     operators: list[Operator] = Field(default_factory=list)
 
 
+@with_trinitys_keys("data_processor")
 class DataProcessor(Section):
     """What runs on data on its way."""
 

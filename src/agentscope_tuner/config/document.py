@@ -1,13 +1,13 @@
-"""`docs/config.yaml` and `docs/configuration.md`, written from the schema so that they never drift.
+"""`docs/{config.yaml,configuration.md,trinity.md}` from the schema, so that they never drift.
 
-`python -m agentscope_tuner.config.document [docs]` writes both.
+`python -m agentscope_tuner.config.document [docs]` writes all of them.
 """
 
 from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from agentscope_tuner.config.keys import Key, Outcome, Section, fields_of, keys_of, section_of
 from agentscope_tuner.config.resolve import ALGORITHM_KEYS, MODEL_KEYS, TASKSET_KEYS
 from agentscope_tuner.config.schema import Config
+from agentscope_tuner.config.trinity_table import Row, other_names
 
 WIDTH = 100
 
@@ -51,6 +52,9 @@ No key is ignored in silence:
 - it is understood and not served: any value but the default is refused; or
 - it is unknown: refused, with the nearest known key.
 
+All that is refused of a file is named in one message. [trinity.md](trinity.md) has the keys of
+Trinity-RFT that are not below.
+
 ## Arguments of `tune()`
 
 | argument | key |
@@ -70,6 +74,30 @@ GUIDE_NAMES = {
     "monitor_type": "monitor.monitor_type",
     "auxiliary_models": "explorer.auxiliary_models",
     "eval_dataset": "buffer.explorer_input.eval_tasksets",
+}
+
+
+TRINITY_HEAD = """\
+# Trinity-RFT's YAML
+
+`tune(config_path=...)` and `astuner run` read the YAML of Trinity-RFT 0.6. Most of its keys are
+those of [configuration.md](configuration.md); here are all others. What a workflow or a reward
+function of Trinity's would do is the business of the workflow and judge functions that a run is
+given, so keys that are for them alone have no meaning here. A key that is on neither page is an
+error.
+
+## Other names
+
+"""
+TRINITY_SECTIONS = {
+    Outcome.NOT_SERVED: """\
+## Not served
+
+Any value but the default is refused; all refusals of a file come in one message.""",
+    Outcome.NOT_HERE: """\
+## No meaning here
+
+Understood; a run names those that were set, in one line at its start.""",
 }
 
 
@@ -119,34 +147,58 @@ def _summary(section: type[Section], field: FieldInfo | None = None) -> str:
 
 
 def guide() -> str:
-    """The text of `docs/configuration.md`."""
+    """The text of `docs/configuration.md`: the keys that this tree declares."""
     lines = [f"| `{name}` | `{key}` |" for name, key in GUIDE_NAMES.items()]
     for model, names in GUIDE_ARGUMENTS.items():
         lines += [f"| `{model}({name}=)` | `{key}` |" for name, key in names.items()]
     text = GUIDE_HEAD + "\n".join(lines) + "\n"
-    top = [key for key in keys_of(Config) if len(key.path) == 1]
+    declared = [key for key in keys_of(Config) if not key.from_table]
+    top = [key for key in declared if len(key.path) == 1]
     text += _table("Top", "Everything that stands at the top of the tree.", top, 0)
     for name, field in Config.model_fields.items():
-        if inner := section_of(field):
-            keys = list(keys_of(inner, (name,)))
+        keys = [key for key in declared if key.path[0] == name]
+        if (inner := section_of(field)) and keys:
             text += _table(f"`{name}`", _summary(inner, field), keys, 1)
     return text
 
 
+def trinity_guide() -> str:
+    """The text of `docs/trinity.md`: the keys of the table."""
+    text = TRINITY_HEAD
+    text += _rows("| key | default | meaning | takes effect as |", map(_other_name, other_names()))
+    for outcome in (Outcome.NOT_SERVED, Outcome.NOT_HERE):
+        keys = [key for key in keys_of(Config) if key.from_table and key.outcome is outcome]
+        text += f"\n{TRINITY_SECTIONS[outcome]}\n\n"
+        text += _rows("| key | default | meaning | why |", (_row(key, 0, key.why) for key in keys))
+    return text
+
+
+def _other_name(row: Row) -> str:
+    name = row.name.replace(".0", "[]")
+    default = "" if row.default in (None, "") else f"`{_flow(row.default)}`"
+    return f"| `{name}` | {default} | {row.meaning} | `{row.why}` |"
+
+
 def _table(title: str, summary: str, keys: list[Key], depth: int) -> str:
     """One table of keys; `depth` parts of their paths are in its title."""
-    lines = [f"\n## {title}\n", f"{summary}\n", "| key | default | meaning | outcome |"]
-    lines.append("| --- | --- | --- | --- |")
-    for key in keys:
-        name = ".".join(str(part) for part in key.path[depth:]).replace(".0", "[]")
-        outcome = key.outcome.value + (f": {key.why}" if key.why else "")
-        default = "" if key.default in (None, "") else f"`{_flow(key.default)}`"
-        lines.append(f"| `{name}` | {default} | {key.field.description} | {outcome} |")
-    return "\n".join(lines) + "\n"
+    outcomes = (key.outcome.value + (f": {key.why}" if key.why else "") for key in keys)
+    rows = (_row(key, depth, outcome) for key, outcome in zip(keys, outcomes, strict=True))
+    return f"\n## {title}\n\n{summary}\n\n" + _rows("| key | default | meaning | outcome |", rows)
+
+
+def _row(key: Key, depth: int, last: str) -> str:
+    name = ".".join(str(part) for part in key.path[depth:]).replace(".0", "[]")
+    default = "" if key.default in (None, "") else f"`{_flow(key.default)}`"
+    return f"| `{name}` | {default} | {key.field.description} | {last} |"
+
+
+def _rows(head: str, rows: Iterable[str]) -> str:
+    return "\n".join([head, "| --- | --- | --- | --- |", *rows]) + "\n"
 
 
 def main(directory: str = "docs") -> None:
-    """Write both files."""
+    """Write all files."""
+    Path(directory, "trinity.md").write_text(trinity_guide(), encoding="utf-8")
     Path(directory, "config.yaml").write_text(example_yaml(), encoding="utf-8")
     Path(directory, "configuration.md").write_text(guide(), encoding="utf-8")
 

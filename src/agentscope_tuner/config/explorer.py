@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from agentscope_tuner.config.keys import Section, effect, not_here, not_served
 from agentscope_tuner.config.model import Lengths
+from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 _ONE_SAMPLER = "one sampler serves every rollout of a model"
 _VLLM = "vLLM only"
@@ -18,7 +19,7 @@ class InferenceModel(Lengths):
     """How a model is run for sampling."""
 
     engine_num: int = not_here(1, "Copies of the model.", _ONE_SAMPLER, gt=0)
-    tensor_parallel_size: int = not_served(
+    tensor_parallel_size: int = not_here(
         1, "Devices that one copy is split over.", "a model is sampled on one device", gt=0
     )
     gpu_memory_utilization: float = not_here(
@@ -48,6 +49,7 @@ class InferenceModel(Lengths):
     )
 
 
+@with_trinitys_keys("explorer.rollout_model")
 class RolloutModel(InferenceModel):
     """The model that is tuned, where it is sampled."""
 
@@ -56,11 +58,14 @@ class RolloutModel(InferenceModel):
     max_response_tokens: int | None = effect(None, "Instead of model.max_response_tokens.", gt=0)
 
 
+@with_trinitys_keys("explorer.auxiliary_models.0")
 class AuxiliaryModel(InferenceModel):
     """A further model for the workflow and the judge; it is not tuned."""
 
     name: str = effect(
-        "", "The name under which functions find it in auxiliary_models.", examples=["judge"]
+        "",
+        "The name under which functions find it in auxiliary_models; empty: its model_path.",
+        examples=["judge"],
     )
     model_path: str | None = effect(
         None,
@@ -78,10 +83,9 @@ class AuxiliaryModel(InferenceModel):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if not self.name:
-            raise ValueError("an auxiliary model needs a name")
         if self.model_path is None:
             raise ValueError(f"the auxiliary model {self.name!r} needs a model_path")
+        self.name = self.name or self.model_path
         if self.api_key_env is not None and self.base_url is None:
             raise ValueError(
                 f"the auxiliary model {self.name!r} has an api_key_env but no base_url"
@@ -89,6 +93,7 @@ class AuxiliaryModel(InferenceModel):
         return self
 
 
+@with_trinitys_keys("explorer.over_rollout")
 class OverRollout(Section):
     """Going on without the slowest tasks of a step."""
 
@@ -100,6 +105,7 @@ class OverRollout(Section):
     )
 
 
+@with_trinitys_keys("explorer.dynamic_timeout")
 class DynamicTimeout(Section):
     """A deadline that follows the mean time of a task."""
 
@@ -111,6 +117,7 @@ class DynamicTimeout(Section):
     )
 
 
+@with_trinitys_keys("explorer")
 class Explorer(Section):
     """Rollouts, and the models behind them."""
 

@@ -13,9 +13,11 @@ Keys that the tree does not know are refused by `agentscope_tuner.config.problem
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -35,25 +37,28 @@ class Outcome(StrEnum):
 
 def effect(default: Any, description: str, **options: Any) -> Any:
     """A key that takes effect. `options` are pydantic's, bounds for one."""
-    return _field(Outcome.EFFECT, "", default, description, options)
+    return declared(Outcome.EFFECT, "", default, description, options)
 
 
 def not_here(default: Any, description: str, why: str, **options: Any) -> Any:
     """A key without meaning on the engine in use; `why` ends the notice that names it."""
-    return _field(Outcome.NOT_HERE, why, default, description, options)
+    return declared(Outcome.NOT_HERE, why, default, description, options)
 
 
 def not_served(default: Any, description: str, why: str, **options: Any) -> Any:
     """A key of which only the default can be had; `why` ends the refusal of any other value."""
-    return _field(Outcome.NOT_SERVED, why, default, description, options)
+    return declared(Outcome.NOT_SERVED, why, default, description, options)
 
 
-def _field(
+def declared(
     outcome: Outcome, why: str, default: Any, description: str, options: dict[str, Any]
 ) -> Any:
+    """A key of any outcome."""
     extra: dict[str, Any] = {"outcome": outcome, "why": why}
     if callable(default):
         options = {"default_factory": default, **options}
+    elif isinstance(default, list | dict):
+        options = {"default_factory": partial(copy.copy, default), **options}
     else:
         options = {"default": default, **options}
     return Field(description=description, json_schema_extra=extra, **options)
@@ -100,6 +105,11 @@ class Key:
         return self._extra["why"]
 
     @property
+    def from_table(self) -> bool:
+        """Whether Trinity's table declares it, rather than this tree."""
+        return from_table(self.field)
+
+    @property
     def default(self) -> Any:
         """Its default value."""
         return self.field.get_default(call_default_factory=True, validated_data={})
@@ -109,6 +119,12 @@ class Key:
         extra = self.field.json_schema_extra
         assert isinstance(extra, dict), f"{self.name} says not what becomes of it"
         return extra
+
+
+def from_table(field: FieldInfo) -> bool:
+    """Whether a field is declared by Trinity's table, rather than by this tree."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("from_table"))
 
 
 def dotted(path: Path) -> str:
@@ -126,7 +142,8 @@ def section_of(field: FieldInfo) -> type[Section] | None:
 
 def fields_of(section: type[Section]) -> list[tuple[str, FieldInfo]]:
     """A section's fields, its own before those it shares with others."""
-    own = section.__annotations__
+    of_that_name = (base for base in section.__mro__ if base.__name__ == section.__name__)
+    own = {name for base in of_that_name for name in base.__annotations__}
     return sorted(section.model_fields.items(), key=lambda item: item[0] not in own)
 
 

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 _TINKER = "Tinker is not served; the model is trained on this machine"
 
@@ -60,6 +61,7 @@ class Lengths(Section):
         return self
 
 
+@with_trinitys_keys("model")
 class Model(Lengths):
     """The model that is tuned."""
 

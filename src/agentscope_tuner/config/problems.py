@@ -8,8 +8,18 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agentscope_tuner.config.keys import Outcome, Path, dotted, keys_of, section_of, values_of
+from agentscope_tuner.config.keys import (
+    Outcome,
+    Path,
+    dotted,
+    from_table,
+    keys_of,
+    section_of,
+    values_of,
+)
 from agentscope_tuner.config.schema import Config
+from agentscope_tuner.config.trees import Tree, without
+from agentscope_tuner.config.trinity_names import under_our_names
 from agentscope_tuner.errors import InputError
 
 Place = Callable[[Path], str]
@@ -19,22 +29,42 @@ Place = Callable[[Path], str]
 def validated(tree: Mapping[str, Any], place: Place) -> Config:
     """The configuration that `tree` describes.
 
-    Raises InputError: an unknown key (with the nearest known one), a value that cannot be, or a key
-    that is not served and was set to anything but its default.
+    Raises InputError, which names everything that is wrong: unknown keys (with the nearest known
+    ones), values that cannot be, and keys that are not served and were set to anything but their
+    default.
     """
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(
-            "; ".join(_sentence(problem, place, _nearest_key) for problem in error.errors())
-        ) from None
-    for key in values_of(config):
+    tree, moved = under_our_names(tree)
+
+    def written(path: Path) -> str:
+        return place(moved.get(path, path))
+
+    config, sentences = _read(tree, written)
+    for key in values_of(config) if config is not None else ():
         if key.outcome is Outcome.NOT_SERVED and key.value != key.default:
-            raise InputError(
-                f"{key.name}: {key.value!r} is not served ({place(key.path)}): {key.why}; "
+            sentences.append(
+                f"{key.name}: {key.value!r} is not served ({written(key.path)}): {key.why}; "
                 f"leave it out or set it to {key.default!r}"
             )
+    if sentences or config is None:
+        raise InputError("; ".join(sentences))
     return config
+
+
+def _read(tree: Tree, place: Place) -> tuple[Config | None, list[str]]:
+    """What can be read of a tree (None: nothing), and what is wrong with the rest."""
+    sentences: list[str] = []
+    while True:
+        try:
+            return Config.model_validate(tree), sentences
+        except ValidationError as error:
+            problems = error.errors()
+        sentences += [_sentence(problem, place, _nearest_key) for problem in problems]
+        rest = tree
+        for problem in problems:
+            rest = without(rest, problem["loc"])
+        if rest == tree:
+            return None, sentences
+        tree = rest
 
 
 def argument_error(model: type[BaseModel], error: ValidationError) -> InputError:
@@ -72,13 +102,15 @@ def _nearest_key(path: Path) -> str:
     for part in path[:-1]:
         if not isinstance(part, int):
             section = section_of(section.model_fields[part]) if section else None
-    here = list(section.model_fields) if section else []
+    here = dict(section.model_fields) if section else {}
     name = str(path[-1])
-    if name not in here and not get_close_matches(name, here, 1):
-        elsewhere = {str(key.path[-1]): key.name for key in reversed([*keys_of(Config)])}
-        if close := get_close_matches(name, elsewhere, 1):
-            return f"did you mean {elsewhere[close[0]]}?"
-    return _nearest(name, here)
+    if get_close_matches(name, here, 1):
+        return _nearest(name, list(here))
+    own = [key for key in keys_of(Config) if not key.from_table]
+    elsewhere = {str(key.path[-1]): key.name for key in reversed(own)}
+    if close := get_close_matches(name, elsewhere, 1):
+        return f"did you mean {elsewhere[close[0]]}?"
+    return _nearest(name, [key for key, field in here.items() if not from_table(field)])
 
 
 def _nearest(name: str, known: list[str]) -> str:

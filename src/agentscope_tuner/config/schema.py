@@ -17,6 +17,7 @@ from agentscope_tuner.config.explorer import AuxiliaryModel, Explorer, Inference
 from agentscope_tuner.config.keys import Outcome, Section, effect, not_served, values_of
 from agentscope_tuner.config.model import Model
 from agentscope_tuner.config.trainer import Cluster, Monitor, Synchronizer, Trainer
+from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 from agentscope_tuner.config.workflow import Workflow
 
 DEFAULT_RESPONSE_TOKENS = 8192
@@ -51,6 +52,7 @@ class ChatModelSettings:
     reasoning_parser: str | None
 
 
+@with_trinitys_keys("")
 class Config(Section):
     """Everything about a run; its Python functions by name."""
 

@@ -6,12 +6,17 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+from agentscope_tuner.config.keys import Section, effect, not_here
+from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 _ONE_DEVICE = "there is one device"
 _ONE_PROCESS = "sampler and learner share one process"
+_NEWEST = "the sampler gets new weights after every step, so they are never older than asked for"
+
+SyncStyle = Literal["fixed", "dynamic_by_explorer", "explorer_driven", "trainer_driven"]
 
 
+@with_trinitys_keys("trainer")
 class Trainer(Section):
     """The learner, and its checkpoints."""
 
@@ -41,28 +46,24 @@ class Trainer(Section):
     )
 
 
+@with_trinitys_keys("synchronizer")
 class Synchronizer(Section):
     """How new weights reach the sampler."""
 
-    sync_style: Literal["fixed", "dynamic_by_explorer", "explorer_driven"] = not_here(
-        "fixed", "Who asks for new weights.", "the sampler gets new weights after every step"
-    )
+    sync_style: SyncStyle = not_here("fixed", "Who asks for new weights.", _NEWEST)
     sync_method: Literal["nccl", "checkpoint", "memory"] = not_here(
         "memory", "How weights travel.", _ONE_PROCESS
     )
-    sync_interval: int = not_served(
-        1, "Steps between hand-overs.", "the sampler gets new weights after every step", gt=0
-    )
-    sync_offset: int = not_served(
-        0, "Steps that the sampler runs ahead.", "rollouts come from the newest weights", ge=0
-    )
+    sync_interval: int = not_here(1, "Steps between hand-overs.", _NEWEST, gt=0)
+    sync_offset: int = not_here(0, "Steps that the sampler runs ahead.", _NEWEST, ge=0)
     sync_timeout: float = not_here(3600.0, "Seconds to wait for weights.", _ONE_PROCESS, gt=0)
 
 
+@with_trinitys_keys("cluster")
 class Cluster(Section):
     """The machines of a run."""
 
-    node_num: int = not_served(1, "Machines.", "a run has one machine", gt=0)
+    node_num: int = not_here(1, "Machines.", "a run has one machine", ge=0)
     gpu_per_node: int = not_here(1, "GPUs a machine.", _ONE_DEVICE, ge=0)
     ray_address: str | None = not_here(None, "Address of a Ray cluster.", _ONE_PROCESS)
 
@@ -70,6 +71,7 @@ class Cluster(Section):
 MonitorName = Literal["tensorboard", "wandb", "mlflow", "swanlab"]
 
 
+@with_trinitys_keys("monitor")
 class Monitor(Section):
     """Where metrics go, besides metrics.jsonl and the terminal."""
 

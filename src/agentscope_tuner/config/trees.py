@@ -59,6 +59,28 @@ def contains(tree: Any, path: Sequence[str | int]) -> bool:
     return True
 
 
+def value_at(tree: Any, path: Sequence[str | int]) -> Any:
+    """What was written at `path`, where something was."""
+    for part in path:
+        tree = tree[part]
+    return tree
+
+
+def without(tree: Any, path: Sequence[str | int]) -> Any:
+    """`tree` without what was written at `path`, or without the plain value or item of a list that
+    the path leads through; `tree` itself if nothing was."""
+    if not path or not contains(tree, path[:1]):
+        return tree
+    first, rest = path[0], path[1:]
+    below = tree[first]
+    kept = [without(below, rest)] if rest and isinstance(below, dict | list) else []
+    if isinstance(tree, list):
+        at = int(first)
+        return [*tree[:at], *kept, *tree[at + 1 :]]
+    others = {key: value for key, value in tree.items() if key != first}
+    return {**others, first: kept[0]} if kept else others
+
+
 def parsed(settings: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
     """`["a.b=1e-5"]` as `{"a.b": 1e-5}`: values are YAML.
 

@@ -153,7 +153,7 @@ def write_configuration(config: Config, directory: Path) -> None:
 
 def may_change(config: Config) -> set[str]:
     """`MAY_CHANGE`, without the run's length if the learning rate of every step depends on it."""
-    if config.algorithm.optimizer.lr_scheduler_type == "constant":
+    if not config.algorithm.optimizer.follows_the_length:
         return set(MAY_CHANGE)
     return {key for key in MAY_CHANGE if not key.startswith("buffer.total_")}
 

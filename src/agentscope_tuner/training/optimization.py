@@ -20,7 +20,8 @@ class OptimizerSettings:
     eps: float = 1e-8
     weight_decay: float = 0.0
     schedule: Schedule = "constant"
-    """After the warm-up: `constant`, or `cosine` down to 0 at `total_steps`."""
+    """After the warm-up: `constant`, or `cosine` down to `min_lr_ratio * lr` at `total_steps`."""
+    min_lr_ratio: float = 0.0
     warmup_steps: int = 0
     """Updates over which the rate rises linearly to `lr`."""
     total_steps: int | None = None
@@ -47,4 +48,5 @@ class OptimizerSettings:
             return self.lr
         assert self.total_steps is not None
         progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        height = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.lr * (self.min_lr_ratio + (1 - self.min_lr_ratio) * height)
