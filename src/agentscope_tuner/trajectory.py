@@ -36,15 +36,29 @@ class Sampled:
     logprobs: list[float]
     """ln p under the distribution drawn from (temperature, nucleus and grammar applied)."""
     forced: list[bool]
-    """True where only one token was possible: no loss."""
+    """True where only one token was possible (by a grammar, a nucleus of one token, or temperature
+    0): no loss."""
     model: str
     version: int
-    """The weights' version: 0 before the first update."""
+    """Version of the weights that sampled the first token: 0 before the first update."""
     temperature: float = 1.0
     supports: dict[int, NDArray[np.int32] | NDArray[np.uint8]] = field(default_factory=dict)
     """Index in the segment -> drawable tokens (see `inference.base.Support`); absent: all."""
     columns: dict[str, list[float]] = field(default_factory=dict)
     """Further numbers of each token by name; NaN where a token has none."""
+    version_changes: list[tuple[int, int]] = field(default_factory=list)
+    """(index, version) of each token from which on other weights sampled, where new ones came in
+    the middle; mostly there are none."""
+
+    def token_versions(self) -> list[int]:
+        """The version that sampled each token."""
+        starts = [(0, self.version), *self.version_changes]
+        ends = [*(start for start, _ in self.version_changes), len(self.logprobs)]
+        return [
+            version
+            for (start, version), end in zip(starts, ends, strict=True)
+            for _ in range(start, end)
+        ]
 
 
 @dataclass(slots=True)

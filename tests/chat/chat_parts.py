@@ -24,6 +24,7 @@ class ScriptedSampler:
     say: Callable[[list[int], SamplingParams], list[int]]
     max_model_len: int = 4096
     version: int = 0
+    version_changes: list[tuple[int, int]] = field(default_factory=list)
     delay: Callable[[], float] = lambda: 0.0
     asked: list[tuple[list[int], SamplingParams]] = field(default_factory=list)
     said: list[tuple[list[int], list[int]]] = field(default_factory=list)
@@ -50,7 +51,9 @@ class ScriptedSampler:
         self.said.append((prompt_ids, ids))
         logprobs = [-0.125 * (1 + at % 8) for at in range(len(ids))]
         top = [[(token, -0.5)] * params.top_logprobs for token in ids]
-        return Completion(ids, logprobs, [False] * len(ids), {}, finish, 7, 0, top)
+        return Completion(
+            ids, logprobs, [False] * len(ids), {}, finish, 7, 0, top, self.version_changes
+        )
 
     async def load_weights(self, weights: Mapping[str, Tensor], version: int) -> None:
         self.version = version

@@ -229,3 +229,25 @@ async def test_free_answers_have_true_logprobs_too(
     for fields in ({}, {"temperature": 0.5}, {"top_p": 0.6}):
         await client.message("?", max_tokens=12, **fields)
     assert assert_true_logprobs(model, session.trajectory) == 0
+
+
+async def test_a_temperature_next_to_zero_is_greedy_and_recorded_as_zero(
+    real: tuple[Any, Any, TorchSampler],
+) -> None:
+    tokenizer, _, sampler = real
+    service = serve(tokenizer, sampler)
+    session = service.open("r1", seed=3)
+    client = Client(service)
+    for fields in (
+        {"temperature": 0},
+        {"temperature": 1e-40},
+        {"temperature": 5e-324, "top_p": 0.5},
+    ):
+        response = await client.ask("?", max_tokens=6, **fields)
+        assert response.status_code == 200
+    calls = [session.trajectory.segments[call.segment] for call in session.trajectory.calls]
+    assert calls[0].token_ids == calls[1].token_ids == calls[2].token_ids
+    for segment in calls:
+        assert segment.sampled is not None
+        assert segment.sampled.temperature == 0
+        assert all(segment.sampled.forced)

@@ -252,13 +252,14 @@ async def test_n_answers_share_one_prompt(smol: PreTrainedTokenizerBase) -> None
 
 
 async def test_recorded_samples_say_how_they_were_drawn(smol: PreTrainedTokenizerBase) -> None:
-    service = serve(smol, saying(smol, ["hello"]))
+    service = serve(smol, saying(smol, ["hello"], version_changes=[(1, 8)]))
     session = service.open("r1", temperature=0.5)
     await Client(service).message("?")
     sampled = session.trajectory.segments[1].sampled
     assert sampled is not None
     assert sampled.logprobs == [-0.125, -0.25]
     assert (sampled.model, sampled.version, sampled.temperature) == ("policy", 7, 0.5)
+    assert sampled.token_versions() == [7, 8]
 
 
 async def test_a_truncated_turn_is_closed_by_the_next_prompt(

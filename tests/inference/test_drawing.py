@@ -5,7 +5,9 @@ import pytest
 import torch
 from tiny_models import support_ids
 
+from agentscope_tuner.inference.base import LEAST_TEMPERATURE
 from agentscope_tuner.inference.drawing import Distribution, as_support, draw
+from agentscope_tuner.inference.native import ELEMENTS, NativeOps, compiled
 from agentscope_tuner.inference.ops import TorchOps
 
 DRAWS = 20_000
@@ -74,7 +76,7 @@ def test_a_grammar_applies_before_the_nucleus(logits):
     (first, *_) = draw_many(logits, allowed=bits(allowed), top_p=float(p[best]) / 2)
     assert (first.token, first.logprob) == (best, 0.0)
     assert support_ids(first.support) == [best]
-    assert not first.forced  # the grammar left a choice
+    assert first.forced  # the grammar left a choice, the nucleus did not
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -85,7 +87,29 @@ def test_the_only_allowed_token_is_forced(logits, temperature):
 
 def test_temperature_zero_takes_the_most_likely(logits):
     draws = draw_many(logits, temperature=0.0)
-    assert {(d.token, d.logprob, d.forced) for d in draws} == {(int(logits.argmax()), 0.0, False)}
+    assert {(d.token, d.logprob, d.forced) for d in draws} == {(int(logits.argmax()), 0.0, True)}
+
+
+def test_a_token_is_forced_exactly_if_the_nucleus_held_no_other(logits):
+    p = logits.softmax(-1).sort(descending=True).values
+    for top_p, alone in ((float(p[0]) * 0.99, True), (float(p[0]) * 1.01, False)):
+        draws = draw_many(logits, top_p=top_p)
+        assert {d.forced for d in draws} == {alone}
+        assert {d.logprob == 0 for d in draws} == {alone}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_the_lowest_temperature_is_numbers_all_the_way(dtype, top_p):
+    """The bound below which a temperature is 0 leaves room for any logits of a model."""
+    logits = torch.tensor([[-1e4, 3e4, 2.9e4, 0.0]] * 2, dtype=dtype)
+    kernels = [TorchOps.draw.__get__(object())]
+    if (library := compiled(ELEMENTS[dtype])) is not None:
+        kernels.append(NativeOps(None, {}, library, 0).draw)
+    wishes = [Distribution(LEAST_TEMPERATURE, top_p, uniform) for uniform in (1e-9, 0.99)]
+    for kernel in kernels:
+        draws = draw(logits, wishes, kernel)
+        assert [(d.token, d.logprob) for d in draws] == [(1, 0.0)] * 2
 
 
 def test_rows_with_different_wishes_keep_their_order(logits):

@@ -3,12 +3,17 @@
 import asyncio
 import random
 
+import numpy as np
 import pytest
-from tiny_models import of_tokens, random_prompts, reference_greedy, reference_logps
+import torch
+from tiny_models import of_tokens, random_prompts, reference_greedy, reference_logps, tiny_model
 
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.base import SamplingParams
+from agentscope_tuner.inference.engine import Engine
 from agentscope_tuner.inference.pages import PAGE_TOKENS
+from agentscope_tuner.inference.request import Request
+from agentscope_tuner.trajectory import Sampled
 
 GREEDY = SamplingParams(max_tokens=24, temperature=0.0)
 
@@ -114,6 +119,65 @@ async def test_a_cache_too_small_for_all_makes_requests_wait_not_fail(model, mak
     completions = await asyncio.gather(*(sampler.sample(p, params) for p in prompts))
     for prompt, completion in zip(prompts, completions, strict=True):
         assert completion.token_ids == reference_greedy(model, prompt, 60)
+
+
+async def test_a_completion_says_which_weights_sampled_each_of_its_tokens(model, tokenizer):
+    """A request that lost its pages goes on under the weights that came meanwhile."""
+    loop = asyncio.get_running_loop()
+    engine = Engine(
+        model.config,
+        model.state_dict(),
+        tokenizer,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        max_model_len=96,
+        max_running=6,
+        prefill_tokens=256,
+        cache_bytes=2 * 3 * 2 * 8 * 4 * PAGE_TOKENS * 9,
+        deterministic=False,
+    )
+    updated = tiny_model("llama", seed=1)
+    requests = [
+        Request(
+            prompt_length=30,
+            tokens=list(prompt),
+            max_tokens=60,
+            params=SamplingParams(max_tokens=60),
+            random=np.random.default_rng(seed),
+            grammar=None,
+            loop=loop,
+            future=loop.create_future(),
+            on_token=None,
+        )
+        for seed, prompt in enumerate(random_prompts(6, length=30))
+    ]
+    queue = engine.scheduler
+    queue.waiting.extend(requests)
+    while not any(request.draws for request in queue.waiting):
+        engine.step(admit=True)
+    while queue.running:
+        engine.step(admit=False)
+    engine.load(updated.state_dict(), version=4)
+    while queue.running or queue.waiting:
+        engine.step(admit=True)
+    completions = await asyncio.gather(*(request.future for request in requests))
+    assert {tuple(versions_of(completion)) for completion in completions} >= {(0, 4), (4,)}
+    for request, completion in zip(requests, completions, strict=True):
+        prompt, answer = request.tokens[:30], completion.token_ids
+        expected = {
+            version: of_tokens(reference_logps(weights, prompt, answer), answer)
+            for version, weights in ((0, model), (4, updated))
+        }
+        of_each = versions_of(completion, distinct=False)
+        assert completion.logprobs == pytest.approx(
+            [expected[version][at] for at, version in enumerate(of_each)], abs=1e-4
+        )
+
+
+def versions_of(completion, distinct=True):
+    sampled = Sampled(completion.logprobs, completion.forced, "m", completion.version)
+    sampled.version_changes = completion.version_changes
+    return list(dict.fromkeys(sampled.token_versions())) if distinct else sampled.token_versions()
 
 
 def test_a_cache_too_small_for_one_is_refused(make_sampler):

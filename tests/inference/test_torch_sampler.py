@@ -8,6 +8,7 @@ from tiny_models import random_prompts, reference_greedy, tiny_model
 
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.inference.base import SamplingParams
+from agentscope_tuner.inference.torch_engine import TorchSampler
 
 PROMPT = random_prompts(1)[0]
 GREEDY = SamplingParams(max_tokens=30, temperature=0.0)
@@ -46,10 +47,23 @@ async def test_a_prompt_without_room_for_an_answer_is_refused(make_sampler):
         await make_sampler(max_model_len=20).sample(PROMPT, GREEDY)
 
 
-@pytest.mark.parametrize("wrong", [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"max_tokens": 0}, {"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}],
+)
 async def test_parameters_out_of_range_are_refused(make_sampler, wrong):
     with pytest.raises(ValueError, match="must be"):
         await make_sampler().sample(PROMPT, SamplingParams(**{"max_tokens": 1, **wrong}))
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-38, 9e-6])
+async def test_a_temperature_next_to_zero_is_greedy(model, make_sampler, temperature, top_p):
+    params = SamplingParams(max_tokens=10, temperature=temperature, top_p=top_p)
+    completion = await make_sampler().sample(PROMPT, params)
+    assert completion.token_ids == reference_greedy(model, PROMPT, 10)
+    assert completion.forced == [True] * 10
+    assert params.temperature == 0  # what is recorded
 
 
 async def test_a_seed_gives_the_same_completion_in_any_company(make_sampler):
@@ -114,6 +128,23 @@ async def test_a_request_keeps_the_weights_it_began_with(model, make_sampler):
     assert (await running).token_ids == reference_greedy(model, PROMPT, 200)
     assert (await running).version == 0
     assert late.token_ids == reference_greedy(updated, PROMPT, 30)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma3-window"])  # a head apart, tied, norms
+async def test_weights_that_change_where_they_came_from_are_not_seen(tokenizer, family, dtype):
+    learner = tiny_model(family).to(dtype)
+    sampler = TorchSampler(
+        learner.config, learner.state_dict(), tokenizer, dtype=dtype, cache_bytes=2**22
+    )
+    before = await sampler.sample(PROMPT, GREEDY)
+    await sampler.load_weights(dict(learner.named_parameters()), version=1)
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.zero_()
+    after = await sampler.sample(PROMPT, GREEDY)
+    await sampler.close()
+    assert after.token_ids == before.token_ids
 
 
 async def test_a_closed_sampler_fails_what_it_has_and_what_comes(make_sampler):

@@ -26,7 +26,13 @@ from agentscope_tuner.trajectory import (
 texts = st.text(max_size=20)
 floats = st.floats(allow_nan=False, width=32)
 sampled = st.builds(
-    Sampled, st.lists(floats), st.lists(st.booleans()), texts, st.integers(0, 9), floats
+    Sampled,
+    st.lists(floats),
+    st.lists(st.booleans()),
+    texts,
+    st.integers(0, 9),
+    floats,
+    version_changes=st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), max_size=2),
 )
 segments = st.builds(
     Segment, st.none() | st.integers(0, 3), st.lists(st.integers(0, 10**6)), st.none() | sampled
@@ -123,3 +129,17 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     )
     with pytest.raises(InputError, match=r"step_3.jsonl.zst is damaged"):
         read_rollouts(path)
+
+
+def test_spans_of_versions_are_kept_and_files_without_them_are_read(tmp_path):
+    sampled = Sampled([-1.0] * 5, [False] * 5, "m", 3, version_changes=[(2, 4), (4, 6)])
+    assert sampled.token_versions() == [3, 3, 4, 4, 6]
+    rollout = a_rollout(trajectory=Trajectory([Segment(None, [1] * 5, sampled)]))
+    write_rollouts(tmp_path / "r", [RolloutGroup("g", {}, [rollout])])
+    assert read_rollouts(tmp_path / "r") == [rollout]
+    line = json.loads(zstandard.open(tmp_path / "r", "rt").read())
+    del line["trajectory"]["segments"][0]["sampled"]["version_changes"]
+    with zstandard.open(tmp_path / "old", "wt") as file:
+        file.write(json.dumps(line) + "\n")
+    (old,) = read_rollouts(tmp_path / "old")
+    assert old.trajectory.segments[0].sampled.token_versions() == [3] * 5

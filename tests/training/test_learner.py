@@ -115,6 +115,19 @@ def test_the_mismatch_with_the_sampler_is_measured(llama):
     assert off["policy/ratio_max"] == pytest.approx(math.exp(-0.1), rel=1e-4)
 
 
+def test_a_token_far_off_shows_in_the_mismatch_with_all_its_weight(llama):
+    learner = make_learner(llama)
+    groups = random_groups(seed=0)
+    (key, value), *others = learner.logprobs(groups).items()
+    members = [r for g in groups for r in g.rollouts]
+    for (number, segment, index), known in [(key, value - 100), *others]:
+        members[number].trajectory.segments[segment].sampled.logprobs[index] = known
+    metrics = learner.forward_backward(groups, GRPO)
+    tokens = 1 + len(others)
+    assert metrics["policy/kl_sampler_learner"] == pytest.approx(math.exp(100) / tokens, rel=1e-3)
+    assert metrics["policy/ratio_max"] == pytest.approx(math.exp(100), rel=1e-3)
+
+
 def test_later_updates_on_a_batch_are_relative_to_the_learner_before_the_first(llama):
     algorithm = get_algorithm("grpo", importance_correction="truncated")
     learner = make_learner(llama, max_tokens_per_pack=25)

@@ -224,6 +224,7 @@ class Generation:
             version=completion.version,
             temperature=self._params[0].temperature,
             supports=completion.supports,
+            version_changes=completion.version_changes,
         )
 
     def _give_up(self) -> None:

@@ -23,6 +23,8 @@ from agentscope_tuner.errors import RunError
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.inference.memory import count_parameters, free_memory, memory_needed
 from agentscope_tuner.tasks import Taskset
+from agentscope_tuner.training.packing import trained_tokens
+from agentscope_tuner.training.tree import trained_indices
 from agentscope_tuner.trajectory import Call, Rollout, Trajectory
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
@@ -84,7 +86,7 @@ def show_rollout(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, console: 
         ", ",
         (f"{OPEN}sampled and trained on{CLOSE}", TRAINED),
         ", ",
-        ("forced by a grammar, so not trained on", FORCED),
+        ("sampled, but no other token was possible: not trained on", FORCED),
     )
     console.print(legend)
     for number, leaf in enumerate(rollout.trajectory.leaves(), start=1):
@@ -130,8 +132,9 @@ def _tokens(trajectory: Trajectory, leaf: int, tokenizer: PreTrainedTokenizerBas
             text.append(_decode(tokenizer, segment.token_ids), style=PROMPT)
             continue
         text.append(OPEN)
-        for token, forced in zip(segment.token_ids, segment.sampled.forced, strict=True):
-            text.append(_decode(tokenizer, [token]), style=FORCED if forced else TRAINED)
+        trained = set(trained_indices(segment.sampled))
+        for at, token in enumerate(segment.token_ids):
+            text.append(_decode(tokenizer, [token]), style=TRAINED if at in trained else FORCED)
         text.append(CLOSE)
     return text
 
@@ -146,7 +149,8 @@ def _outcome(rollout: Rollout) -> str:
     trajectory = rollout.trajectory
     lines = [
         f"calls {len(trajectory.calls)}, branches {len(trajectory.leaves())}, "
-        f"tokens trained on {trajectory.sampled_tokens}, time {rollout.seconds:.2f} s"
+        f"tokens sampled {trajectory.sampled_tokens}, trained on {trained_tokens(rollout)}, "
+        f"time {rollout.seconds:.2f} s"
     ]
     if rollout.error is not None:
         lines.append(escape(rollout.error.traceback))

@@ -25,6 +25,11 @@ Either sorted token ids (int32), or, where the set is large, one bit a token of 
 (uint8, `np.packbits(..., bitorder="little")`)."""
 
 
+LEAST_TEMPERATURE = 1e-5
+"""The lowest temperature above 0: divided by less, differences of logits that are nothing but
+rounding decide, and then float32 overflows. The bound is vLLM's (`_SAMPLING_EPS`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How to draw one completion."""
@@ -32,7 +37,8 @@ class SamplingParams:
     max_tokens: int
     """The most tokens to sample; the prompt and these together never exceed the model's length."""
     temperature: float = 1.0
-    """Logits are divided by it; 0 takes the most likely token (its log-probability is then 0)."""
+    """Logits are divided by it; 0 takes the most likely token (its log-probability is then 0).
+    Whatever is below `LEAST_TEMPERATURE` becomes 0."""
     top_p: float = 1.0
     """Keep the smallest set of tokens whose probability reaches this (1: all of them)."""
     stop_token_ids: tuple[int, ...] = ()
@@ -46,6 +52,10 @@ class SamplingParams:
     top_logprobs: int = 0
     """Report this many of the most likely tokens at each position."""
 
+    def __post_init__(self) -> None:
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            object.__setattr__(self, "temperature", 0.0)  # the way into a frozen dataclass
+
 
 @dataclass(slots=True)
 class Completion:
@@ -55,15 +65,18 @@ class Completion:
     logprobs: list[float]
     """Natural log-probability of each token under the distribution that it was drawn from."""
     forced: list[bool]
-    """True where the grammar allowed exactly one token: nothing was decided, nothing is learnt."""
+    """True where exactly one token was possible (by the grammar, a nucleus of one, or temperature
+    0): nothing was decided, nothing is learnt."""
     supports: dict[int, Support]
     """Index of a token -> what could have been drawn there; absent: the whole vocabulary."""
     finish_reason: FinishReason
     version: int
-    """Version of the weights that sampled it."""
+    """Version of the weights that sampled the first token."""
     cached_tokens: int = 0
     """How many prompt tokens were taken from the prefix cache."""
     top_logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
+    version_changes: list[tuple[int, int]] = field(default_factory=list)
+    """(index, version) of each token from which on other weights sampled."""
 
 
 class Sampler(Protocol):

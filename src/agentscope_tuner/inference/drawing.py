@@ -55,9 +55,9 @@ class Draw:
 
     token: int
     logprob: float
-    """0 for the most likely token at temperature 0: nothing else could have been taken."""
+    """0 where nothing else could have been taken."""
     forced: bool = False
-    """Whether the grammar allowed nothing else."""
+    """Whether nothing else could have been taken: by the grammar, the nucleus or temperature 0."""
     support: Support | None = None
     """What could have been drawn; None: the whole vocabulary, or temperature 0."""
     top_logprobs: list[tuple[int, float]] = field(default_factory=list)
@@ -105,9 +105,10 @@ def _draw_one(logits_V: Tensor, distribution: Distribution) -> Draw:
     logps_V = (logits_V / (distribution.temperature or 1.0)).log_softmax(-1)
     top = _top_logprobs(logps_V, distribution.top_logprobs)
     if distribution.temperature == 0:
-        return Draw(int(logps_V.argmax()), 0.0, forced, None, top)
+        return Draw(int(logps_V.argmax()), 0.0, True, None, top)
     if distribution.top_p < 1:
         ids, p = _nucleus(logps_V.exp(), distribution.top_p)
+        forced = len(ids) == 1
         support = as_support(np.sort(ids.cpu().numpy()), len(logits_V))
     else:
         ids, p = None, logps_V.exp()

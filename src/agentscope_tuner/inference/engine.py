@@ -102,14 +102,14 @@ class Engine:
         self.sampled_tokens += len(draws)
         for request, drawn in zip(drawing, draws, strict=True):
             try:
-                finish_reason = request.take(drawn, self._tokenizer)
+                finish_reason = request.take(drawn, self.version, self._tokenizer)
             except GrammarError as error:  # the fault of one request is not that of the others
                 self.scheduler.remove(request)
                 request.fail(error)
                 continue
             if finish_reason is not None:
                 self.scheduler.remove(request)
-                request.resolve(finish_reason, self.version)
+                request.resolve(finish_reason)
 
 
 def count_pages(

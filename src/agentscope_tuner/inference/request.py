@@ -33,6 +33,9 @@ class Request:
     future: asyncio.Future[Completion]
     on_token: Callable[[int], None] | None
     draws: list[Draw] = field(default_factory=list)
+    versions: list[tuple[int, int]] = field(default_factory=list)
+    """(index in `draws`, version) of each draw from which on other weights sampled, the
+    first one included."""
     pages: list[Page] = field(default_factory=list)
     computed: int = 0
     """How many of `tokens` have their keys and values in the cache."""
@@ -56,8 +59,12 @@ class Request:
             top_logprobs=self.params.top_logprobs,
         )
 
-    def take(self, draw: Draw, tokenizer: PreTrainedTokenizerBase) -> FinishReason | None:
-        """Append a drawn token; say whether, and why, it was the last."""
+    def take(
+        self, draw: Draw, version: int, tokenizer: PreTrainedTokenizerBase
+    ) -> FinishReason | None:
+        """Append what weights of this version drew; say whether, and why, it was the last."""
+        if not self.versions or self.versions[-1][1] != version:
+            self.versions.append((len(self.draws), version))
         self._append(draw)
         if draw.token in self.params.stop_token_ids:
             return "stop"
@@ -72,8 +79,9 @@ class Request:
             return "stop"
         return "length" if len(self.draws) >= self.max_tokens else None
 
-    def resolve(self, finish_reason: FinishReason, version: int) -> None:
+    def resolve(self, finish_reason: FinishReason) -> None:
         """Give the result to whoever awaits it."""
+        (_, version), *changes = self.versions
         completion = Completion(
             token_ids=[draw.token for draw in self.draws],
             logprobs=[draw.logprob for draw in self.draws],
@@ -85,6 +93,7 @@ class Request:
             top_logprobs=[draw.top_logprobs for draw in self.draws]
             if self.params.top_logprobs
             else [],
+            version_changes=changes,
         )
         post(self.loop, settle, self.future, completion)
 

@@ -8,7 +8,7 @@ A waiting request whose beginning another one is computing right now waits for i
 in the cache; so a group's samples, arriving together, have their prompt computed once.
 
 If the cache is full, the request that was admitted last gives up its pages and waits again; what
-it has sampled is kept and computed anew, like a prompt.
+it has sampled is kept and computed anew, like a prompt, by whatever weights there are then.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ neither ever waits for the other: `sample` puts a request into the queue, the th
 its next step and answers through `call_soon_threadsafe`.
 
 Weights are only exchanged while no request is running: those that are finish under the weights
-they began with, later ones wait for the new weights. So a completion has one version.
+they began with, later ones wait for the new weights. A request that had to give up its cache pages
+is waiting, not running: it goes on under the new weights, and its completion says from which token.
 """
 
 from __future__ import annotations
@@ -189,7 +190,7 @@ class TorchSampler:
                 f"the prompt of {len(prompt_ids)} tokens leaves no room for an answer "
                 f"in the model's {self.max_model_len}"
             )
-        if params.max_tokens < 1 or params.temperature < 0 or not 0 < params.top_p <= 1:
+        if params.max_tokens < 1 or not params.temperature >= 0 or not 0 < params.top_p <= 1:
             raise ValueError(
                 "max_tokens must be at least 1, temperature at least 0 and top_p in (0, 1], "
                 f"not {params.max_tokens}, {params.temperature} and {params.top_p}"

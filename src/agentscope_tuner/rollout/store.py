@@ -107,4 +107,8 @@ def _rollout(fields: dict[str, Any]) -> Rollout:
 
 def _segment(fields: dict[str, Any]) -> Segment:
     sampled = fields.pop("sampled")
-    return Segment(**fields, sampled=sampled and Sampled(**sampled))
+    if sampled is not None:
+        # Files from before there were spans of versions have none: one version sampled all.
+        changes = [(index, version) for index, version in sampled.pop("version_changes", ())]
+        sampled = Sampled(**sampled, version_changes=changes)
+    return Segment(**fields, sampled=sampled)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from agentscope_tuner.algorithms.base import TokenBatch
-from agentscope_tuner.algorithms.kl import low_var_kl
 
 
 class TokenMetrics:
@@ -28,12 +27,12 @@ class TokenMetrics:
 
     def add_mismatch(self, batch: TokenBatch) -> None:
         """Count how far the learner's probabilities are from the sampler's."""
-        logprobs_n, sampler_n = batch.logprobs_N.detach(), batch.old_logprobs_N
-        ratio_n = torch.exp(logprobs_n - sampler_n)
-        self._add("ratio_mean", ratio_n)
-        self._ratio_max.append(ratio_n.max())
+        # In float64: nothing is cut off, and a ratio of e^100 is still a number.
+        d_n = (batch.logprobs_N.detach() - batch.old_logprobs_N).double()
+        self._add("ratio_mean", torch.exp(d_n))
+        self._ratio_max.append(torch.exp(d_n).max())
         # Tokens were drawn by the sampler, so this estimates KL(sampler || learner).
-        self._add("kl_sampler_learner", low_var_kl(sampler_n, logprobs_n))
+        self._add("kl_sampler_learner", torch.expm1(d_n) - d_n)
 
     def result(self, tokens: int, computed: int) -> dict[str, float]:
         """Means over the `computed` tokens; the loss over all `tokens`, as it was trained on."""
