@@ -202,7 +202,7 @@ class LocalLearner:
     def release(self) -> None:
         """Give the memory back; the learner cannot be used any more."""
         self._optimizer.state.clear()
-        self._masters.release()
+        self._masters.by_name.clear()
         for model in filter(None, (self.model, self._reference)):
             for parameter in model.parameters():
                 parameter.data = parameter.data.new_empty(0)

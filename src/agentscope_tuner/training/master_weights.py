@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 
 class MasterWeights:
@@ -26,7 +25,6 @@ class MasterWeights:
         """
         self.by_name: dict[str, Tensor] = {}
         self._lower: list[tuple[Tensor, nn.Parameter]] = []
-        self._hooks: list[RemovableHandle] = []
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(compute_dtype)
@@ -38,25 +36,13 @@ class MasterWeights:
                 parameter.data = master.to(compute_dtype)
                 self.by_name[name] = master
                 self._lower.append((master, parameter))
-                self._hooks.append(parameter.register_post_accumulate_grad_hook(_adder(master)))
+                parameter.register_post_accumulate_grad_hook(_adder(master))
 
     def publish(self) -> None:
         """Bring the model's weights up to the masters."""
         with torch.no_grad():
             for master, parameter in self._lower:
                 parameter.copy_(master)
-
-    def release(self) -> None:
-        """Let go of the weights; the model cannot be trained any more.
-
-        A parameter and its hook keep each other alive where Python's collector does not look, and
-        the hook keeps the float32 weight.
-        """
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-        self._lower.clear()
-        self.by_name.clear()
 
 
 def _adder(master: Tensor) -> Callable[[Tensor], None]:
