@@ -19,7 +19,6 @@ from torch import Tensor
 
 from agentscope_tuner.chat.client import InProcessClient, RolloutChatModel
 from agentscope_tuner.chat.served import serve_model
-from agentscope_tuner.chat.server import Address
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.inference.base import Completion, SamplingParams
 from agentscope_tuner.inference.loading import load_config, load_tokenizer
@@ -97,7 +96,7 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     opened = 0
 
-    def no_address() -> Address:
+    def no_url() -> str:
         raise AssertionError("nobody asks for a URL")
 
     async def measure(turns: int, conversations: int) -> Message:
@@ -113,12 +112,13 @@ def main() -> None:
         client = InProcessClient(service.endpoint, loop)
         answered = await client.http.post(
             "http://in-process/rollouts/recorded/v1/chat/completions",
+            headers={"Authorization": f"Bearer {recorded.key}"},
             json={"model": "policy", "messages": calls[0]},
         )
         recorded.close()
         replay = InProcessClient(Response(answered.content, media_type="application/json"), loop)
         models = [
-            RolloutChatModel("policy", replay, f"replay-{i}", no_address)
+            RolloutChatModel("policy", replay, f"replay-{i}", "key", no_url)
             for i in range(conversations)
         ]
         theirs = await processor_seconds(models, calls)

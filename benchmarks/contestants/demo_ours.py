@@ -11,7 +11,7 @@ from channel import Channel, Message
 
 from agentscope_tuner.compat import install
 from agentscope_tuner.engine import commands, local
-from agentscope_tuner.inference.torch_engine import TorchSampler
+from agentscope_tuner.inference.torch_sampler import TorchSampler
 from agentscope_tuner.monitor.base import Monitor, RunInfo
 from agentscope_tuner.monitor.registry import create_monitors
 from agentscope_tuner.trajectory import Rollout

@@ -10,7 +10,7 @@ from channel import Channel, Message, Timer
 
 from agentscope_tuner.inference.base import SamplingParams
 from agentscope_tuner.inference.loading import load_config, load_model, load_tokenizer
-from agentscope_tuner.inference.torch_engine import TorchSampler
+from agentscope_tuner.inference.torch_sampler import TorchSampler
 
 
 def main() -> None:

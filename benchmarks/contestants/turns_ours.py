@@ -12,7 +12,7 @@ from synthetic import as_group, make_learner
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.inference.base import SamplingParams
 from agentscope_tuner.inference.loading import load_config, load_tokenizer
-from agentscope_tuner.inference.torch_engine import TorchSampler
+from agentscope_tuner.inference.torch_sampler import TorchSampler
 from agentscope_tuner.trajectory import Sampled, Segment, Trajectory
 
 

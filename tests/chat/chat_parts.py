@@ -91,13 +91,22 @@ class Client:
 
     def __init__(self, service: ChatService, rollout_id: str = "r1") -> None:
         self.rollout_id = rollout_id
+        self._sessions = service.sessions
+        self._key = ""
         self._http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(service.endpoint), base_url="http://endpoint"
+            transport=httpx.ASGITransport(service.endpoint),
+            base_url="http://endpoint",
         )
 
     async def raw(self, **options: Any) -> httpx.Response:
-        """Post whatever is given."""
-        return await self._http.post(f"/rollouts/{self.rollout_id}/v1/chat/completions", **options)
+        """Post whatever is given, with the rollout's key as long as there is one."""
+        if self.rollout_id in self._sessions:
+            self._key = self._sessions[self.rollout_id].key
+        return await self._http.post(
+            f"/rollouts/{self.rollout_id}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {self._key}"},
+            **options,
+        )
 
     async def ask(self, messages: list[dict[str, Any]] | str, **fields: Any) -> httpx.Response:
         """Post a chat request to the policy."""

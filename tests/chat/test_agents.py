@@ -23,7 +23,7 @@ from agentscope_tuner.chat.served import serve_model
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.chat.session import Session
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.inference.torch_engine import TorchSampler
+from agentscope_tuner.inference.torch_sampler import TorchSampler
 
 
 def add(a: int, b: int) -> ToolResponse:

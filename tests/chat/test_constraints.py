@@ -24,7 +24,7 @@ from transformers import (
 
 from agentscope_tuner.chat.constraints import grammar_for
 from agentscope_tuner.chat.request import ChatRequest
-from agentscope_tuner.inference.torch_engine import TorchSampler
+from agentscope_tuner.inference.torch_sampler import TorchSampler
 from agentscope_tuner.trajectory import Trajectory
 
 SUB = {

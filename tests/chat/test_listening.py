@@ -47,9 +47,13 @@ async def test_another_library_is_recorded_by_base_url_and_api_key(
     assert_faithful(session.trajectory, sampler.said)
 
 
-async def test_a_wrong_or_missing_token_is_a_401(smol: PreTrainedTokenizerBase) -> None:
+async def test_a_rollouts_key_opens_nothing_else_and_dies_with_it(
+    smol: PreTrainedTokenizerBase,
+) -> None:
     service = serve(smol, saying(smol, []))
-    session = service.open("r1")
+    session, other = service.open("r1"), service.open("r2")
+    gone = service.open("r1-try2")
+    gone.close()
     async with httpx.AsyncClient() as client:
         url = f"{session.model.base_url}/chat/completions"
         body = {"model": "policy", "messages": [USER]}
@@ -58,10 +62,14 @@ async def test_a_wrong_or_missing_token_is_a_401(smol: PreTrainedTokenizerBase) 
             {"Authorization": "Bearer wrong"},
             {"Authorization": session.model.api_key},
             {"Authorization": b"Bearer \xff\xfe"},
+            {"Authorization": f"Bearer {other.model.api_key}"},
+            {"Authorization": f"Bearer {gone.model.api_key}"},
         ):
             response = await client.post(url, json=body, headers=headers)
             assert response.status_code == 401
-            assert response.json()["error"]["type"] == "authentication_error"
+            assert response.json()["error"]["code"] == "invalid_api_key"
+        models = await client.get(f"{session.model.base_url}/models")
+        assert models.status_code == 401
     await service.close()
     assert session.trajectory.segments == []
 
@@ -128,16 +136,15 @@ async def test_a_socket_is_open_from_the_first_look_at_the_url_until_the_service
     await service.close()
     assert listening_sockets() == 0
     assert time.monotonic() - began < 5
-    for name in ("base_url", "api_key"):
-        with pytest.raises(RunError, match="has ended"):
-            getattr(session.model, name)
+    with pytest.raises(RunError, match="has ended"):
+        _ = session.model.base_url
 
 
 async def test_closing_right_after_the_first_look_frees_the_port(
     smol: PreTrainedTokenizerBase,
 ) -> None:
     service = serve(smol, saying(smol, []))
-    assert service.open("r1").model.api_key
+    assert service.open("r1").model.base_url
     await service.close()
     assert listening_sockets() == 0
 

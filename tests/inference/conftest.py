@@ -7,7 +7,7 @@ import torch
 from tiny_models import letter_tokenizer, tiny_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from agentscope_tuner.inference.torch_engine import TorchSampler
+from agentscope_tuner.inference.torch_sampler import TorchSampler
 
 
 @pytest.fixture(scope="session")

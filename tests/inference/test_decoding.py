@@ -15,7 +15,7 @@ from tiny_models import (
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentscope_tuner.inference.base import SamplingParams
-from agentscope_tuner.inference.torch_engine import TorchSampler
+from agentscope_tuner.inference.torch_sampler import TorchSampler
 
 GREEDY = SamplingParams(max_tokens=40, temperature=0.0)
 

@@ -12,8 +12,6 @@ from typing import Any
 import openai
 from agentscope.model import ChatResponse, OpenAIChatModel
 
-from agentscope_tuner.chat.server import Address
-
 # AgentScope prints every agent's every message; of hundreds of concurrent rollouts nobody can
 # read that. It reads the variable when an agent is
 # built, and a user's own value wins.
@@ -70,13 +68,16 @@ class RolloutChatModel(OpenAIChatModel):
         name: str,
         client: InProcessClient,
         rollout_id: str,
-        address: Callable[[], Address],
+        key: str,
+        endpoint_url: Callable[[], str],
     ) -> None:
         self._path = f"/rollouts/{rollout_id}/v1"
-        self._address = address
+        self._endpoint_url = endpoint_url
+        self.api_key = key
+        """The rollout's own key: the bearer token that `base_url` asks for."""
         super().__init__(
             name,
-            api_key="in-process",
+            api_key=key,
             stream=False,
             client_kwargs={
                 "base_url": f"http://in-process{self._path}",
@@ -89,14 +90,9 @@ class RolloutChatModel(OpenAIChatModel):
     def base_url(self) -> str:
         """The rollout's OpenAI-compatible URL on the loopback interface.
 
-        Reading it (or `api_key`) makes the endpoint listen; until then no socket is open.
+        Reading it makes the endpoint listen; until then no socket is open.
         """
-        return self._address().url + self._path
-
-    @property
-    def api_key(self) -> str:
-        """The bearer token that `base_url` asks for."""
-        return self._address().token
+        return self._endpoint_url() + self._path
 
     async def _parse_openai_stream_response(
         self, start_datetime: datetime, response: Any, structured_model: Any = None

@@ -3,16 +3,18 @@
     POST /rollouts/{rollout_id}/v1/chat/completions
     GET  /rollouts/{rollout_id}/v1/models
 
-The `model` field chooses among the served models. Whatever a client sends, the answer is a result
-or an error in OpenAI's form; a fault of our own is a status 500 and is kept in `Session.fault`.
+Every rollout has a key of its own, which its requests carry as a bearer token: it opens this
+rollout and no other. The `model` field chooses among the served models. Whatever a client sends,
+the answer is a result or an error in OpenAI's form; a fault of our own is a status 500 and is kept
+in `Session.fault`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+import secrets
+from collections.abc import AsyncIterator, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,9 +29,6 @@ from agentscope_tuner.chat.request import parse_request
 from agentscope_tuner.chat.responses import Chunks, completion_body, event
 from agentscope_tuner.chat.session import Session, not_open
 
-if TYPE_CHECKING:
-    from agentscope_tuner.chat.service import ChatService
-
 MAX_BODY = 16 * 1024 * 1024
 """Bytes that a request may have."""
 
@@ -37,10 +36,14 @@ _log = logging.getLogger(__name__)
 
 
 class Endpoint:
-    """The ASGI application of a `ChatService`."""
+    """The ASGI application.
 
-    def __init__(self, service: ChatService) -> None:
-        self._service = service
+    Args:
+        sessions: the open rollouts by their ids; whoever opens and closes them changes it.
+    """
+
+    def __init__(self, sessions: Mapping[str, Session]) -> None:
+        self._sessions = sessions
         self._app = Starlette(
             routes=[
                 Route("/rollouts/{rollout_id}/v1/chat/completions", self._chat, methods=["POST"]),
@@ -54,12 +57,12 @@ class Endpoint:
 
     async def _models(self, request: Request) -> Response:
         try:
-            self._session(request)
+            session = self._session(request)
         except RequestError as error:
             return _refused(error)
         models = [
             {"id": name, "object": "model", "created": 0, "owned_by": "agentscope-tuner"}
-            for name in self._service.served_names
+            for name in session.served
         ]
         return JSONResponse({"object": "list", "data": models})
 
@@ -84,9 +87,17 @@ class Endpoint:
 
     def _session(self, request: Request) -> Session:
         rollout_id = request.path_params["rollout_id"]
-        session = self._service.find(rollout_id)
+        session = self._sessions.get(rollout_id)
         if session is None:
             raise not_open(rollout_id)
+        given = request.headers.get("authorization", "")
+        if not secrets.compare_digest(given.encode(), f"Bearer {session.key}".encode()):
+            raise RequestError(
+                "This rollout's own key is needed as the bearer token: use the api_key of the "
+                "workflow's model.",
+                code="invalid_api_key",
+                status=401,
+            )
         return session
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentscope_tuner.chat.constraints import grammar_for
 from agentscope_tuner.chat.errors import RequestError
@@ -16,12 +16,10 @@ from agentscope_tuner.chat.messages import ChatMessage, canonical
 from agentscope_tuner.chat.recorder import Plan, Settings
 from agentscope_tuner.chat.request import ChatRequest
 from agentscope_tuner.chat.served import ServedModel
+from agentscope_tuner.chat.session import Session
 from agentscope_tuner.chat.streaming import DeltaReader
 from agentscope_tuner.inference.base import Completion, SamplingParams
 from agentscope_tuner.trajectory import AuxiliaryCall, Sampled
-
-if TYPE_CHECKING:
-    from agentscope_tuner.chat.session import Session
 
 OnToken = Callable[[int, int], None]
 """Called with the index of an answer and the token that it sampled next."""

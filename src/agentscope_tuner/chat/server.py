@@ -4,53 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import uvicorn
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from agentscope_tuner.chat.errors import error_body
 from agentscope_tuner.errors import RunError
 
 HOST = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the endpoint listens, and the token that it asks for."""
-
-    url: str
-    token: str
-
-
-class BearerAuth:
-    """Lets requests through that carry the token; all others get a 401."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._expected = f"Bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        if secrets.compare_digest(given, self._expected):
-            await self._app(scope, receive, send)
-            return
-        message = "A valid bearer token is needed: use the api_key of the workflow's model."
-        body = error_body(message, "authentication_error", code="invalid_api_key")
-        await JSONResponse(body, status_code=401)(scope, receive, send)
 
 
 class Listener:
     """Serves an application on a free port of the loopback interface, from now until `close`.
 
     Args:
-        app: asked for by whoever has the token.
+        app: decides itself whom it answers; every program on this machine can ask.
         loop: the running event loop that serves; the constructor may be called from other threads.
 
     Raises:
@@ -65,11 +35,10 @@ class Listener:
         except OSError as error:
             listener.close()
             raise RunError(f"The chat endpoint cannot listen on {HOST}: {error}.") from error
-        token = secrets.token_urlsafe(32)
-        self.address = Address(f"http://{HOST}:{listener.getsockname()[1]}", token)
+        self.url = f"http://{HOST}:{listener.getsockname()[1]}"
         self._server = _Server(
             uvicorn.Config(
-                BearerAuth(app, token),
+                app,
                 lifespan="off",
                 ws="none",
                 log_level="warning",

@@ -1,8 +1,9 @@
-"""The chat service: models behind an endpoint of OpenAI's form, one URL a rollout."""
+"""The chat service: models behind an endpoint of OpenAI's form, one URL and one key a rollout."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Mapping
 
@@ -11,7 +12,7 @@ from agentscope.model import ChatModelBase
 from agentscope_tuner.chat.client import InProcessClient, RolloutChatModel
 from agentscope_tuner.chat.endpoint import Endpoint
 from agentscope_tuner.chat.served import ServedModel
-from agentscope_tuner.chat.server import Address, Listener
+from agentscope_tuner.chat.server import Listener
 from agentscope_tuner.chat.session import Overrides, Session
 from agentscope_tuner.errors import InputError, RunError
 
@@ -38,18 +39,13 @@ class ChatService:
             raise InputError(
                 f"The auxiliary model {policy.name!r} has the name of the trained model: rename it."
             )
-        self._sessions: dict[str, Session] = {}
-        self.endpoint = Endpoint(self)
+        self.sessions: dict[str, Session] = {}
+        """The open rollouts by their ids."""
+        self.endpoint = Endpoint(self.sessions)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: InProcessClient | None = None
         self._listener: Listener | None = None
         self._listening = threading.Lock()
-
-    @property
-    def served_names(self) -> list[str]:
-        """What requests may name as their model."""
-        served = [name for name, model in self.auxiliary.items() if isinstance(model, ServedModel)]
-        return [self.policy.name, *served]
 
     def open(
         self,
@@ -69,30 +65,38 @@ class ChatService:
             seed: every call without a seed of its own draws from this one and its number. None:
                 from the sampler's stream.
         """
-        if rollout_id in self._sessions:
+        if rollout_id in self.sessions:
             raise ValueError(f"the rollout {rollout_id!r} is open already")
         if self._client is None:
             self._loop = asyncio.get_running_loop()
             self._client = InProcessClient(self.endpoint, self._loop)
-        session = Session(self, rollout_id, Overrides(temperature, top_p, max_tokens), seed)
-        self._sessions[rollout_id] = session
+        client, key = self._client, secrets.token_urlsafe(32)
+
+        def connected(name: str) -> RolloutChatModel:
+            return RolloutChatModel(name, client, rollout_id, key, self.url)
+
+        def forget() -> None:
+            del self.sessions[rollout_id]
+
+        served = {n: one for n, one in self.auxiliary.items() if isinstance(one, ServedModel)}
+        session = Session(
+            rollout_id,
+            key,
+            policy=self.policy,
+            auxiliary=served,
+            model=connected(self.policy.name),
+            auxiliary_models={
+                name: connected(name) if isinstance(one, ServedModel) else one
+                for name, one in self.auxiliary.items()
+            },
+            overrides=Overrides(temperature, top_p, max_tokens),
+            seed=seed,
+            on_close=forget,
+        )
+        self.sessions[rollout_id] = session
         return session
 
-    def find(self, rollout_id: str) -> Session | None:
-        """The open session of a rollout."""
-        return self._sessions.get(rollout_id)
-
-    def forget(self, session: Session) -> None:
-        """Called by a session that closes."""
-        if self._sessions.get(session.rollout_id) is session:
-            del self._sessions[session.rollout_id]
-
-    def chat_model(self, rollout_id: str, name: str) -> RolloutChatModel:
-        """A new AgentScope model whose calls go to this rollout's URL."""
-        assert self._client is not None
-        return RolloutChatModel(name, self._client, rollout_id, self.address)
-
-    def address(self) -> Address:
+    def url(self) -> str:
         """Where the endpoint listens, for agents of other libraries and in other processes.
 
         The first call, from whatever thread, opens a socket on the loopback interface.
@@ -105,7 +109,7 @@ class ChatService:
                 raise RunError("The model has no base_url any more: the run has ended.")
             if self._listener is None:
                 self._listener = Listener(self.endpoint, self._loop)
-            return self._listener.address
+            return self._listener.url
 
     async def close(self) -> None:
         """Stop listening, for good."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from agentscope.model import ChatModelBase, OpenAIChatModel
 
@@ -14,9 +13,6 @@ from agentscope_tuner.chat.recorder import Recorder
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.inference.base import Completion
 from agentscope_tuner.trajectory import AuxiliaryCall, Trajectory
-
-if TYPE_CHECKING:
-    from agentscope_tuner.chat.service import ChatService
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,54 +25,71 @@ class Overrides:
 
 
 class Session:
-    """One rollout, from `ChatService.open` to `close`. Used on the service's event loop."""
+    """One rollout, from `ChatService.open` to `close`. Used on the service's event loop.
+
+    Args:
+        rollout_id: part of the rollout's URL.
+        key: what its requests have to carry.
+        policy: the model whose calls are recorded.
+        auxiliary: the other served models by name.
+        model: what is given to the workflow, connected to `policy`.
+        auxiliary_models: models that are not trained by name, served here or not.
+        overrides: of the policy's defaults.
+        seed: every call without a seed of its own draws from this one and its number. None: from
+            the sampler's stream.
+        on_close: called once, when the session closes.
+    """
 
     def __init__(
-        self, service: ChatService, rollout_id: str, overrides: Overrides, seed: int | None
+        self,
+        rollout_id: str,
+        key: str,
+        *,
+        policy: ServedModel,
+        auxiliary: Mapping[str, ServedModel],
+        model: OpenAIChatModel,
+        auxiliary_models: Mapping[str, ChatModelBase],
+        overrides: Overrides,
+        seed: int | None,
+        on_close: Callable[[], None],
     ) -> None:
         self.rollout_id = rollout_id
+        self.key = key
+        self.policy = policy
+        self.served: Mapping[str, ServedModel] = {policy.name: policy, **auxiliary}
+        """What requests may name as their model."""
+        self.model = model
+        self.auxiliary_models = auxiliary_models
         self.seed = seed
         self.trajectory = Trajectory()
         self.recorder = Recorder(self.trajectory)
         self.auxiliary_calls: list[AuxiliaryCall] = []
-        self.policy = service.policy
+        """What was said to the auxiliary models that are served here, so far."""
         self.fault: Exception | None = None
         """What went wrong inside the endpoint or the sampler while it served this rollout: a bug of
         ours, which the client saw as a status 500."""
         self.closed = False
-        self._service = service
         changed = {
             name: value
             for name in Overrides.__slots__
             if (value := getattr(overrides, name)) is not None
         }
-        self._defaults = replace(service.policy, **changed)
+        self._defaults = replace(policy, **changed)
+        self._on_close = on_close
         self._running: set[asyncio.Task[Completion]] = set()
         self._calls = 0
-        self.model: OpenAIChatModel = service.chat_model(rollout_id, service.policy.name)
-        """The model to give to the workflow."""
-        self.auxiliary_models: Mapping[str, ChatModelBase] = {
-            name: (
-                service.chat_model(rollout_id, name) if isinstance(model, ServedModel) else model
-            )
-            for name, model in service.auxiliary.items()
-        }
-        """Models that are not trained, by name."""
 
     def model_named(self, name: str) -> ServedModel:
         """The served model that a request names; RequestError if there is none."""
-        if name == self.policy.name:
-            return self.policy
-        model = self._service.auxiliary.get(name)
-        if isinstance(model, ServedModel):
-            return model
-        known = ", ".join(self._service.served_names)
-        raise RequestError(
-            f"The model {name!r} does not exist: served are {known}.",
-            param="model",
-            code="model_not_found",
-            status=404,
-        )
+        model = self.served.get(name)
+        if model is None:
+            raise RequestError(
+                f"The model {name!r} does not exist: served are {', '.join(self.served)}.",
+                param="model",
+                code="model_not_found",
+                status=404,
+            )
+        return model
 
     def defaults_of(self, model: ServedModel) -> ServedModel:
         """The model with the defaults that hold in this rollout."""
@@ -105,9 +118,14 @@ class Session:
         return completions
 
     def close(self) -> None:
-        """End the rollout: pending calls are cancelled, later ones fail, nothing is recorded."""
+        """End the rollout: pending calls are cancelled, later ones fail, nothing is recorded.
+
+        May be called twice.
+        """
+        if self.closed:
+            return
         self.closed = True
-        self._service.forget(self)
+        self._on_close()
         for task in self._running:
             task.cancel()
 

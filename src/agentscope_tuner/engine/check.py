@@ -7,7 +7,6 @@ the learner would be trained on, and what the judge made of it.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +21,7 @@ from agentscope_tuner.engine.models import ModelFiles, default_device, sampling_
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.inference.memory import count_parameters, free_memory, memory_needed
+from agentscope_tuner.monitor.conversation import said
 from agentscope_tuner.tasks import Taskset
 from agentscope_tuner.training.packing import trained_tokens
 from agentscope_tuner.training.tree import trained_indices
@@ -104,24 +104,12 @@ def _conversation(call: Call) -> Text:
     text = Text()
     for message in [*call.messages, call.response]:
         text.append(f"{message['role']}: ", style="bold")
-        text.append(_content(message) + "\n")
+        text.append(" ".join(said(message)) + "\n")
     if call.tools:
         names = ", ".join(tool["function"]["name"] for tool in call.tools)
         text.append(f"tools: {names}\n", style="italic")
     text.rstrip()
     return text
-
-
-def _content(message: dict[str, Any]) -> str:
-    content = message.get("content") or ""
-    parts = [content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)]
-    if reasoning := message.get("reasoning_content"):
-        parts.insert(0, f"<thinking> {reasoning} </thinking>")
-    parts += [
-        f"[calls {call['function']['name']}({call['function']['arguments']})]"
-        for call in message.get("tool_calls") or []
-    ]
-    return " ".join(part for part in parts if part)
 
 
 def _tokens(trajectory: Trajectory, leaf: int, tokenizer: PreTrainedTokenizerBase) -> Text:

@@ -15,7 +15,6 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizer
 from agentscope_tuner.chat.served import ServedModel, serve_model
 from agentscope_tuner.config.schema import ChatModelSettings, Config
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.inference.engine import default_dtype
 from agentscope_tuner.inference.loading import (
     check_architecture,
     load_config,
@@ -23,7 +22,8 @@ from agentscope_tuner.inference.loading import (
     load_tokenizer,
     resolve_model,
 )
-from agentscope_tuner.inference.torch_engine import TorchSampler
+from agentscope_tuner.inference.model_runner import default_dtype
+from agentscope_tuner.inference.torch_sampler import TorchSampler
 
 POLICY = "policy"
 """What requests call the model that is tuned."""

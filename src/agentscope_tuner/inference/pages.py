@@ -16,6 +16,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from agentscope_tuner.sequences import common_prefix
+
 PAGE_TOKENS = 16
 """Tokens a page. One page of keys is then one AVX-512 register wide in the attention kernel."""
 
@@ -127,15 +129,3 @@ class PagePool:
             self._idle_leaves.move_to_end(parent, last=False)
         self._free.append(page.index)
         return True
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many first items two sequences share."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:  # comparing slices is fast, walking items in Python is not
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -42,7 +42,7 @@ class Request:
     cached_tokens: int | None = None
     """Prompt tokens found in the cache; None before the request first ran."""
     cancelled: bool = False
-    """Set by the event loop, read by the engine."""
+    """Set by the event loop, read by the model runner."""
 
     @property
     def pending(self) -> int:

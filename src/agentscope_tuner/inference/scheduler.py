@@ -17,12 +17,13 @@ from collections import deque
 from collections.abc import Callable
 
 from agentscope_tuner.inference.batch import Span
-from agentscope_tuner.inference.pages import PAGE_TOKENS, Page, PagePool, common_prefix
+from agentscope_tuner.inference.pages import PAGE_TOKENS, Page, PagePool
 from agentscope_tuner.inference.request import Request
+from agentscope_tuner.sequences import common_prefix
 
 
 class Scheduler:
-    """Queues and cache pages of one engine; used by the engine's thread only.
+    """Queues and cache pages of one model runner; used by its thread only.
 
     The pool must have room for one request of the model's greatest length.
     """

@@ -24,12 +24,21 @@ def _outcome(rollout: Rollout) -> str:
 
 
 def _message(message: dict[str, Any]) -> str:
-    parts = [_text(message.get("content"))]
+    return "\n\n".join([f"**{message['role']}**", *said(message)])
+
+
+def said(message: dict[str, Any]) -> list[str]:
+    """What a message in OpenAI's form says, part by part: thinking, text, tool calls."""
+    thinking = message.get("reasoning_content")
+    parts = [
+        f"<thinking> {thinking} </thinking>" if thinking else "",
+        _text(message.get("content")),
+    ]
     parts += [
-        f"`{call['function']['name']}({call['function']['arguments']})`"
+        f"[calls {call['function']['name']}({call['function']['arguments']})]"
         for call in message.get("tool_calls") or []
     ]
-    return "\n\n".join([f"**{message['role']}**", *(part for part in parts if part)])
+    return [part for part in parts if part]
 
 
 def _text(content: Any) -> str:

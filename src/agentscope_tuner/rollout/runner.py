@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from agentscope_tuner.chat.service import ChatService
+from agentscope_tuner.chat.session import Session
 from agentscope_tuner.rollout.deadline import DeadlineExceeded, SelfCancelled, run_until
 from agentscope_tuner.rollout.failures import RETRIED, RolloutFailure, boundary
 from agentscope_tuner.rollout.logger import RolloutLogger
@@ -30,7 +32,6 @@ from agentscope_tuner.rollout.outputs import (
     read_reward,
     response_text,
 )
-from agentscope_tuner.rollout.session import ChatService, Session
 from agentscope_tuner.trajectory import Rollout, RolloutError, RolloutGroup
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 

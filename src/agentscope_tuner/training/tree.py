@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from agentscope_tuner.sequences import common_prefix
 from agentscope_tuner.trajectory import Rollout, Sampled
 
 
@@ -71,7 +72,7 @@ class TokenTree:
         """Follow equal prompt tokens as far as they are there, then add the rest."""
         while token_ids:
             for child in parent.children:
-                shared = 0 if child.sampled else _common_prefix(child.token_ids, token_ids)
+                shared = 0 if child.sampled else common_prefix(child.token_ids, token_ids)
                 if shared:
                     break
             else:
@@ -96,10 +97,3 @@ def _split(node: Node, at: int) -> Node:
     siblings[siblings.index(node)] = upper
     node.token_ids, node.parent = node.token_ids[at:], upper
     return upper
-
-
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))

@@ -1,6 +1,6 @@
-"""The torch sampler: an engine with continuous batching, in a thread of its own.
+"""The torch sampler: a model runner with continuous batching, in a thread of its own.
 
-The event loop and the engine share nothing but a queue (requests, new weights) and futures, so that
+The event loop and the runner share nothing but a queue (requests, new weights) and futures, so that
 neither ever waits for the other: `sample` puts a request into the queue, the thread takes it into
 its next step and answers through `call_soon_threadsafe`.
 
@@ -25,8 +25,8 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.executors import DaemonThreadPool
 from agentscope_tuner.inference.base import Completion, SamplingParams
-from agentscope_tuner.inference.engine import Engine, default_dtype
 from agentscope_tuner.inference.grammar import GrammarCompiler
+from agentscope_tuner.inference.model_runner import ModelRunner, default_dtype
 from agentscope_tuner.inference.request import Request, post, settle
 from agentscope_tuner.inference.threads import release_threads
 
@@ -36,7 +36,7 @@ COMPILING_THREADS = 4
 
 @dataclass(slots=True)
 class _Load:
-    """New weights on their way to the engine."""
+    """New weights on their way to the model runner."""
 
     weights: Mapping[str, Tensor]
     version: int
@@ -83,7 +83,7 @@ class TorchSampler:
     ) -> None:
         device = torch.device(device)
         self.max_model_len = max_model_len or config.get_text_config().max_position_embeddings
-        self._engine = Engine(
+        self._runner = ModelRunner(
             config,
             weights,
             tokenizer,
@@ -96,7 +96,7 @@ class TorchSampler:
             deterministic=deterministic,
         )
         release_threads()
-        self._grammars = GrammarCompiler(tokenizer, self._engine.decoder.architecture.vocab_size)
+        self._grammars = GrammarCompiler(tokenizer, self._runner.decoder.architecture.vocab_size)
         self._compiling = DaemonThreadPool(COMPILING_THREADS, "grammar")
         self._seed = seed
         self._requests = 0
@@ -110,7 +110,7 @@ class TorchSampler:
     @property
     def version(self) -> int:
         """Version of the weights that sample now."""
-        return self._engine.version
+        return self._runner.version
 
     async def sample(
         self,
@@ -164,14 +164,14 @@ class TorchSampler:
     def stats(self) -> dict[str, float]:
         """Tokens sampled, prompt tokens computed and taken from the cache, seconds at work, all
         since the start; and how many requests run and wait at this moment."""
-        engine = self._engine
+        runner = self._runner
         return {
-            "sampled_tokens": engine.sampled_tokens,
-            "prefill_tokens": engine.prefill_tokens,
-            "cached_tokens": engine.scheduler.cached_tokens,
-            "running": len(engine.scheduler.running),
-            "waiting": len(engine.scheduler.waiting) + self._inbox.qsize(),
-            "busy_seconds": engine.busy_seconds,
+            "sampled_tokens": runner.sampled_tokens,
+            "prefill_tokens": runner.prefill_tokens,
+            "cached_tokens": runner.scheduler.cached_tokens,
+            "running": len(runner.scheduler.running),
+            "waiting": len(runner.scheduler.waiting) + self._inbox.qsize(),
+            "busy_seconds": runner.busy_seconds,
         }
 
     def state_dict(self) -> dict[str, int]:
@@ -214,14 +214,14 @@ class TorchSampler:
             self._inbox.put(item)
 
     def _run(self) -> None:
-        """The engine's thread."""
+        """The runner's thread."""
         ended: tuple[str, Exception | None] = "the sampler is closed", None
         try:
             while self._receive():
-                self._engine.step(admit=not self._loads)
-                if self._loads and not self._engine.scheduler.running:
+                self._runner.step(admit=not self._loads)
+                if self._loads and not self._runner.scheduler.running:
                     load = self._loads[0]
-                    self._engine.load(load.weights, load.version)
+                    self._runner.load(load.weights, load.version)
                     self._loads.pop(0)
                     post(load.loop, settle, load.future, None)
         except Exception as error:
@@ -233,7 +233,7 @@ class TorchSampler:
             self._ended = ended
         while not self._inbox.empty():
             self._take(self._inbox.get())
-        scheduler = self._engine.scheduler
+        scheduler = self._runner.scheduler
         unfinished: list[Request | _Load] = [
             *scheduler.running,
             *scheduler.waiting,
@@ -241,11 +241,11 @@ class TorchSampler:
         ]
         for item in unfinished:
             post(item.loop, settle, item.future, _ended_error(*ended))
-        self._engine.release()
+        self._runner.release()
 
     def _receive(self) -> bool:
         """Take what has arrived, waiting for it if there is nothing to do; False: close."""
-        scheduler = self._engine.scheduler
+        scheduler = self._runner.scheduler
         open_ = True
         if not (scheduler.running or scheduler.waiting or self._loads):
             if self._inbox.empty():
@@ -259,7 +259,7 @@ class TorchSampler:
         if isinstance(item, _Load):
             self._loads.append(item)
         elif item is not None:
-            self._engine.scheduler.waiting.append(item)
+            self._runner.scheduler.waiting.append(item)
         return item is not None
 
 

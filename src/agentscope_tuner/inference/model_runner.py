@@ -24,7 +24,7 @@ CACHE_SHARE = 0.1
 """Part of the free memory that the cache may take if nothing is said."""
 
 
-class Engine:
+class ModelRunner:
     """Runs requests to their end, step by step; knows nothing of threads but `Request.resolve`."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Engine:
         self.version = version
 
     def release(self) -> None:
-        """Give the memory back; the engine cannot be used any more."""
+        """Give the memory back; it cannot be used any more."""
         self._cache.release()
         del self.decoder
 
