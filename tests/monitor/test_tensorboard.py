@@ -44,7 +44,7 @@ def test_hyperparameters_and_conversations_are_text(run: RunInfo, rollouts: list
     conversation = text(run, "samples/0")
     assert "**reward** 1" in conversation
     assert "What is 2 + 3?" in conversation
-    assert '`add({"a": 2})`' in conversation
+    assert '[calls add({"a": 2})]' in conversation
     assert "It is 5." in conversation
     assert text(run, "samples/1") == "**failed** (workflow): KeyError: 'x'"
 
