@@ -6,11 +6,11 @@ import random
 import numpy as np
 import pytest
 import torch
+from agentscope_tuner.inference.engine import Engine
 from tiny_models import of_tokens, random_prompts, reference_greedy, reference_logps, tiny_model
 
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.base import SamplingParams
-from agentscope_tuner.inference.engine import Engine
 from agentscope_tuner.inference.pages import PAGE_TOKENS
 from agentscope_tuner.inference.request import Request
 from agentscope_tuner.trajectory import Sampled
