@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 from command_line import Astuner
+
+from agentscope_tuner.cli.failures import users_frames
+from agentscope_tuner.functions import load_function
 
 COMMANDS = ("run", "check", "evaluate", "export", "runs")
 
@@ -71,12 +78,82 @@ def test_bad_input_is_one_sentence_and_ends_with_2(
     assert "Traceback" not in ended.err
 
 
-def test_a_script_without_a_call_of_tune_is_bad_input(astuner: Astuner, tmp_path: Path) -> None:
-    script = tmp_path / "idle.py"
-    script.write_text("print('nothing to do')\n")
-    ended = astuner("run", script)
+@pytest.fixture
+def preview(tmp_path: Path) -> Path:
+    """A script that only looks at its data."""
+    script = tmp_path / "preview.py"
+    script.write_text("print('nothing to tune')\n")
+    return script
+
+
+def test_a_script_without_a_call_of_tune_is_run_and_said_to_tune_nothing(
+    astuner: Astuner, preview: Path
+) -> None:
+    ended = astuner("run", preview)
+    assert ended.code == 0
+    assert ended.out == "nothing to tune\n"
+    assert ended.err == f"note: {preview} ended without a call of tune(): nothing was tuned.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check",), ("evaluate",), ("run", "--resume"), ("run", "--set", "seed=1")]
+)
+def test_what_needs_a_call_of_tune_is_refused_without_one(
+    arguments: tuple[str, ...], astuner: Astuner, preview: Path
+) -> None:
+    ended = astuner(*arguments, preview)
     assert ended.code == 2
     assert "ended without a call of tune()" in ended.err
+
+
+def test_an_error_in_a_script_is_shown_from_its_own_first_line(
+    astuner: Astuner, tmp_path: Path
+) -> None:
+    script = tmp_path / "main.py"
+    script.write_text("def build():\n    return TunerModelConfig()\n\nbuild()\n")
+    ended = astuner("run", script)
+    assert ended.code == 1
+    lines = ended.err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1] == f'  File "{script}", line 4, in <module>'
+    assert lines[-1] == "NameError: name 'TunerModelConfig' is not defined"
+    assert sum("File" in line for line in lines) == 2
+
+
+def test_a_script_that_is_no_python_is_shown_where(astuner: Astuner, tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text("tune(\n")
+    ended = astuner("run", script)
+    assert ended.code == 1
+    lines = ended.err.splitlines()
+    assert lines[0] == f'  File "{script}", line 1'
+    assert lines[-1].startswith("SyntaxError")
+
+
+def test_an_error_of_ours_keeps_its_traceback() -> None:
+    def raised(function: Callable[[], object]) -> TracebackType | None:
+        try:
+            function()
+        except Exception as error:
+            return error.__traceback__.tb_next if error.__traceback__ else None
+        return None
+
+    assert users_frames(raised(lambda: load_function("json:missing"))) is not None  # this lambda
+    assert users_frames(raised(partial(load_function, "json:missing"))) is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_script_that_has_not_begun_to_tune_with_130(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    script = tmp_path / "slow.py"
+    script.write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "agentscope_tuner", "run", str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(30) == 130
 
 
 def test_a_run_that_fails_ends_with_1(astuner: Astuner, program: Path) -> None:

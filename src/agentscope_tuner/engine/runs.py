@@ -1,4 +1,4 @@
-"""`astuner runs`: a table of runs, how far they are and what they reached."""
+"""The runs in a directory: how far they are and what they reached."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from rich.table import Table
-
 from agentscope_tuner.checkpoint.lock import is_held
 from agentscope_tuner.checkpoint.run_state import FILE_NAME as STATE_FILE
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.jsonl import FILE_NAME as METRICS_FILE
 from agentscope_tuner.monitor.jsonl import read_metrics
-from agentscope_tuner.monitor.summary import REWARD, eval_rewards, training_key
+from agentscope_tuner.monitor.summary import eval_rewards, training_key
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as the table shows it."""
+    """One run, in short."""
 
     name: str
     """`<project>/<name>`."""
@@ -55,31 +53,6 @@ def find_runs(directory: Path) -> list[RunRow]:
         raise InputError(f"There are no runs in {directory}.")
     rows = (row for path in found if (row := _row(path.parent)) is not None)
     return sorted(rows, key=lambda row: row.changed)
-
-
-def runs_table(rows: Sequence[RunRow]) -> Table:
-    """One line a run."""
-    table = Table("run", "state", "step", "best evaluation", "training", "changed")
-    for row in rows:
-        best = (f"{name} {reward:.3f} at {step}" for name, (reward, step) in row.best.items())
-        table.add_row(
-            row.name,
-            row.status,
-            f"{row.step}/{row.total_steps}",
-            "\n".join(best) or "-",
-            _training_text(row),
-            f"{row.changed:%Y-%m-%d %H:%M}",
-        )
-    for column in (table.columns[2], table.columns[4]):
-        column.justify = "right"
-    return table
-
-
-def _training_text(row: RunRow) -> str:
-    if row.training is None:
-        return "-"
-    key, value = row.training
-    return f"{value:.3f}" if key == REWARD else f"{key} {value:.3f}"
 
 
 def _row(directory: Path) -> RunRow | None:

@@ -1,0 +1,59 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agentscope_tuner import __version__
+from agentscope_tuner.cli.check import check
+from agentscope_tuner.cli.evaluate import evaluate
+from agentscope_tuner.cli.export import export
+from agentscope_tuner.cli.options import PASS_ON
+from agentscope_tuner.cli.run import run
+from agentscope_tuner.cli.runs import runs
+
+app = typer.Typer(
+    name="astuner",
+    help="Tune the model behind an agent by reinforcement learning, on the machine you have.",
+    epilog="A first session: `astuner check main.py`, `astuner run main.py --set name=first`, "
+    "`astuner runs`, "
+    "`astuner evaluate main.py --model <the original> --model checkpoints/AgentScope/first`, "
+    "`astuner export checkpoints/AgentScope/first my-model`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+@app.callback()
+def astuner(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda wanted: wanted and _show_version(),
+            help="Print the version and leave.",
+        ),
+    ] = False,
+) -> None:
+    """Take the options that are no command's."""
+
+
+def _show_version() -> None:
+    print(f"astuner {__version__}")
+    raise typer.Exit
+
+
+PROGRAM_COMMANDS = (run, check, evaluate)
+"""Those that run a script or a configuration."""
+OTHER_COMMANDS = (export, runs)
+COMMANDS = [command.__name__ for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
+
+for command in PROGRAM_COMMANDS:
+    app.command(context_settings=PASS_ON)(command)
+for command in OTHER_COMMANDS:
+    app.command()(command)

@@ -1,0 +1,29 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Program = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SCRIPT|CONFIG.YAML",
+        help="A Python script that calls `tune(...)`, or a configuration that names the functions: "
+        "the `config.yaml` of a run for one.",
+        show_default=False,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a configuration key by its path, over what the script or its YAML says, "
+        "e.g. `--set buffer.total_steps=16`. Repeatable.",
+    ),
+]
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""For commands that run a script: arguments that are no options of theirs are the script's."""
