@@ -55,5 +55,5 @@ COMMANDS = [command.__name__ for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)
 
 for command in PROGRAM_COMMANDS:
     app.command(context_settings=PASS_ON)(command)
-for command in OTHER_COMMANDS:
-    app.command()(command)
+for other in OTHER_COMMANDS:
+    app.command()(other)
