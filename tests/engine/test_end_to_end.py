@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from agentscope_tuner import (
     tune,
 )
 from agentscope_tuner.monitor.jsonl import read_metrics
-from agentscope_tuner.rollout.store import read_rollouts, rollouts_path
+from agentscope_tuner.runs.index import index_path, read_lines
+from agentscope_tuner.runs.rollouts import read_rollouts, rollouts_path
 
 STEPS, TASKS, GROUP = 2, 2, 4
 
@@ -143,10 +145,30 @@ def test_tensorboard_reads_the_same_rewards(run_directory: Path) -> None:
 def test_every_rollout_is_kept_with_its_tokens(run_directory: Path) -> None:
     rollouts = read_rollouts(rollouts_path(run_directory, 1))
     assert len(rollouts) == TASKS * GROUP
-    tokenizer = AutoTokenizer.from_pretrained(run_directory / f"global_step_{STEPS}")
+    tokenizer = AutoTokenizer.from_pretrained(run_directory / "tokenizer")
     for rollout in rollouts:
         [call] = rollout.trajectory.calls
         sampled = rollout.trajectory.segments[call.segment]
         text = tokenizer.decode(sampled.token_ids, skip_special_tokens=True)
         assert text == call.response["content"]
         assert rollout.advantage is not None
+
+
+def test_held_out_rollouts_are_kept_and_all_of_them_are_in_the_index(run_directory: Path) -> None:
+    lines = list(read_lines(index_path(run_directory)))
+    counts = Counter((line["step"], line["set"]) for line in lines)
+    trained = TASKS * GROUP
+    held_out = len(read_rollouts(rollouts_path(run_directory, STEPS, "test")))
+    assert held_out > 0
+    assert counts == {(0, "test"): held_out, (1, None): trained, (2, None): trained} | {
+        (STEPS, "test"): held_out
+    }
+    assert all(line["began"] > 0 and line["seconds"] > 0 for line in lines)
+
+
+def test_the_run_says_what_made_it_and_what_it_said(run_directory: Path) -> None:
+    versions = json.loads((run_directory / "versions.json").read_text())
+    assert versions["model"]["revision"] == "0.1.2"
+    assert versions["datasets"].keys() == {"train", "test"}
+    assert "step 2/2: " in (run_directory / "run.log").read_text()
+    assert not (run_directory / "live.json").exists()

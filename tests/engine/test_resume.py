@@ -20,7 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.monitor.jsonl import read_metrics
-from agentscope_tuner.rollout.store import read_rollouts, rollouts_path
+from agentscope_tuner.runs.index import index_path, read_lines
+from agentscope_tuner.runs.rollouts import read_rollouts, rollouts_path
 
 KILLS = int(os.environ.get("KILLS", "3"))
 """How often the run that is killed at random moments is killed; `make storm` asks for more."""
@@ -113,6 +114,15 @@ def metrics_of(run: Path) -> list[dict[str, float]]:
     ]
 
 
+def index_of(run: Path) -> list[dict[str, object]]:
+    """The index of a run's rollouts but what a clock says, and what depends on its digits."""
+    clocks = ("began", "seconds", "judge_seconds", "offset", "length")
+    return [
+        {key: value for key, value in line.items() if key not in clocks}
+        for line in read_lines(index_path(run))
+    ]
+
+
 def assert_same_run(run: Path, expected: Path) -> None:
     """The same metrics, weights and optimizer, bit by bit; nothing in the files twice."""
     assert metrics_of(run) == metrics_of(expected)
@@ -130,6 +140,7 @@ def assert_same_run(run: Path, expected: Path) -> None:
             for path in (run, expected)
         )
         assert segments == wanted, f"the rollouts of step {step}"
+    assert index_of(run) == index_of(expected)
     board = EventAccumulator(str(run / "monitor" / "tensorboard")).Reload()
     assert [event.step for event in board.Scalars("reward/mean")] == [*range(1, STEPS + 1)]
     assert [event.step for event in board.Scalars("eval/test/reward/mean")] == [0, 2, 4]

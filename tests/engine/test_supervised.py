@@ -15,7 +15,7 @@ from agentscope_tuner import AlgorithmConfig, DatasetConfig, TunerModelConfig, W
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.jsonl import read_metrics
-from agentscope_tuner.rollout.store import read_rollouts, rollouts_path
+from agentscope_tuner.runs.rollouts import read_rollouts, rollouts_path
 
 
 def conversation(number: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ RunStatus = Literal["running", "finished", "interrupted", "failed"]
 """`running` in the file of a run that nobody holds the lock of: it was killed."""
 
 FILE_NAME = "run_state.json"
+FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class RunState:
 
     def save(self, run_directory: Path) -> None:
         """Replace the run's `run_state.json`; on a full disk too, if it is there."""
-        path, content = run_directory / FILE_NAME, json.dumps(asdict(self)).encode()
+        path = run_directory / FILE_NAME
+        content = json.dumps({"format": FORMAT, **asdict(self)}).encode()
         try:
             write_atomically(path, content)
         except OSError as error:
@@ -41,14 +43,20 @@ class RunState:
         """Read the run's state; None if `run_directory` holds no run.
 
         Raises:
-            InputError: the file is not one that `save` wrote.
+            InputError: the file is not one that `save` wrote, or a newer version wrote it.
         """
         path = run_directory / FILE_NAME
         if not path.exists():
             return None
         try:
-            state = cls(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
+            fields = json.loads(path.read_bytes())
+            if fields.pop("format", FORMAT) > FORMAT:
+                raise InputError(
+                    f"{path} was written by a newer agentscope-tuner: update agentscope-tuner to "
+                    "use this run."
+                )
+            state = cls(**fields)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is not the state of a run: {error}.") from error
         counts = (state.step, state.total_steps)
         if state.status not in get_args(RunStatus) or any(

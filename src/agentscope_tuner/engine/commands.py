@@ -34,6 +34,7 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.base import HyperParameter, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.registry import create_monitors
+from agentscope_tuner.runs.identity import write_identity
 from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_tasks
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
@@ -100,6 +101,17 @@ async def run(
             with store.naming_failures(), stop.listening(console):
                 write_configuration(config, place.directory)
                 record.begin()
+                inputs = config.buffer.explorer_input
+                write_identity(
+                    place.directory,
+                    engine.policy.tokenizer,
+                    model={
+                        "path": config.trained_model().model_path,
+                        "directory": engine.model_directory,
+                    },
+                    datasets={"train": inputs.taskset.path}
+                    | {dataset.name: dataset.path for dataset in inputs.eval_tasksets},
+                )
                 status = "finished" if await loop.run() else "interrupted"
         finally:
             try:

@@ -122,6 +122,8 @@ class LocalEngine(LocalRollouts):
             config, files, device, total_steps, checkpoint, algorithm.needs_reference
         )
         self._algorithm = algorithm
+        self.model_directory = files.directory
+        """Where the model's files were found that the run begins from."""
         self._tokenizer = files.tokenizer
         self._has_adapters = config.model.lora.rank > 0
         self._train_batch_size = config.buffer.train_batch_size

@@ -22,7 +22,9 @@ from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.curve import draw_reward_curve
 from agentscope_tuner.monitor.jsonl import FILE_NAME, read_metrics
 from agentscope_tuner.monitor.summary import RunSummary
-from agentscope_tuner.rollout.store import rollouts_path, write_rollouts
+from agentscope_tuner.runs.live import LiveFile
+from agentscope_tuner.runs.log import RunLog
+from agentscope_tuner.runs.writer import RolloutWriter
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,9 @@ class RunRecord:
         self._started: list[Monitor] = []
         self._lock = lock
         self._store = store
+        self._rollouts = RolloutWriter(info.directory)
+        self._live = LiveFile(info.directory, total_steps)
+        self._log_file = RunLog(info.directory)
         self._step = info.resumed_step or 0
         self._metrics: dict[str, float] = {}
         """The last value of every metric."""
@@ -67,12 +72,9 @@ class RunRecord:
 
         A run without a checkpoint begins from the start: nothing that it has written counts.
         """
-        for path in self.directory.glob("rollouts/*.jsonl.zst"):
-            step = _step_of(path)
-            if step is None:
-                logger.warning("%s is none of the run's files and is passed over.", path)
-            elif step > self._step:
-                path.unlink()
+        self._log_file.open()
+        self._log_file.say(f"tuning for {self._total_steps} steps, from step {self._step} on")
+        self._rollouts.begin(self._info.resumed_step)
         for monitor in self._monitors:
             monitor.start(self._info)
             self._started.append(monitor)
@@ -85,14 +87,20 @@ class RunRecord:
     def progress(self, phase: str, total: int) -> Iterator[Callable[[Rollout], None]]:
         """Show a phase of `total` rollouts; call what is yielded with each that is done."""
         self.console.phase(phase, total)
-        yield lambda rollout: self.console.advance()
+        self._live.phase(phase, self._step, total)
+
+        def done(rollout: Rollout) -> None:
+            self.console.advance()
+            self._live.advance()
+
+        yield done
 
     def step(self, step: int, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> None:
         """A training step is done."""
         self._lock.refuse_lost()
         self._step = step
         self._current.clear()
-        write_rollouts(rollouts_path(self.directory, step), groups)
+        self._rollouts.write(step, groups, None)
         self._log(metrics, step)
         self._save_state("running")
 
@@ -101,6 +109,7 @@ class RunRecord:
     ) -> None:
         """The held-out set `name` has been evaluated after `step` updates."""
         self._lock.refuse_lost()
+        self._rollouts.write(step, groups, name)
         self._log({f"eval/{name}/{key}": value for key, value in metrics.items()}, step)
         samples = [rollout for group in groups for rollout in group.rollouts][:SAMPLES_SHOWN]
         for monitor in self._monitors:
@@ -116,6 +125,8 @@ class RunRecord:
 
         self._lock.refuse_lost()
         self.console.phase("saving", None)
+        self._live.phase("saving", self._step)
+        self._rollouts.drain()  # a checkpoint is never ahead of what it says was done
         self.checkpoint = self._store.save(step, write, self._current)
 
     @property
@@ -131,7 +142,9 @@ class RunRecord:
         """
         self.console.stop()
         problems: list[OSError] = []
-        for close in (lambda: self._save_state(status), *(m.close for m in self._started)):
+        closes = [self._rollouts.close, lambda: self._save_state(status)]
+        closes += [monitor.close for monitor in self._started]
+        for close in (*closes, self._live.end, lambda: self._close_log(status)):
             try:
                 close()
             except OSError as error:
@@ -163,11 +176,17 @@ class RunRecord:
         for monitor in self._monitors:
             monitor.log(metrics, step)
         self.console.log(metrics, step)
+        self._log_file.say(f"step {step}/{self._total_steps}: {_headline(metrics)}")
+
+    def _close_log(self, status: RunStatus) -> None:
+        self._log_file.say(f"{status} after step {self._step}")
+        self._log_file.close()
 
     def _save_state(self, status: RunStatus) -> None:
         RunState(status, self._step, self._total_steps).save(self.directory)
 
 
-def _step_of(path: Path) -> int | None:
-    number = path.name.removeprefix("step_").removesuffix(".jsonl.zst")
-    return int(number) if number.isdecimal() else None
+def _headline(metrics: Mapping[str, float]) -> str:
+    """The numbers that a line of the log is about."""
+    told = ("reward/mean", "policy/loss", "rollout/failed", "time/step", "time/eval")
+    return ", ".join(f"{key} {value:.4g}" for key, value in metrics.items() if key.endswith(told))
