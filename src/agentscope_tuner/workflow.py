@@ -13,9 +13,9 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, SkipValidation
 
 from agentscope_tuner.errors import InputError
 
@@ -23,23 +23,22 @@ from agentscope_tuner.errors import InputError
 def finite_number(value: Any) -> float:
     """`value` as a float: Python, NumPy and one-element torch numbers, and truth values (1 or 0).
 
-    Raises ValueError for everything else, text that looks like a number, NaN and infinity included.
+    Raises ValueError for text that looks like a number, NaN and infinity; what `float` raises
+    otherwise.
     """
-    try:
-        number = math.nan if isinstance(value, str | bytes) else float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        number = math.nan
+    number = math.nan if isinstance(value, str | bytes) else float(value)
     if not math.isfinite(number):
-        raise ValueError(f"must be a finite number, not {value!r} ({type(value).__name__})")
+        raise ValueError("not a finite number")
     return number
 
 
-Metrics = dict[str, Annotated[float, BeforeValidator(finite_number)]]
-"""The user's own numbers for the log; anything else is refused where the output is made."""
+Metrics = SkipValidation[dict[str, float]]
+"""The user's own numbers for the log. What is no finite number is missing there, and named once;
+it fails no rollout, so nothing is refused where the output is made."""
 
 
 class WorkflowOutput(BaseModel):
-    """What a workflow function returns. Raises ValueError if a metric is no finite number."""
+    """What a workflow function returns."""
 
     reward: float | None = None
     """The rollout's reward, if no judge gives it."""
@@ -50,7 +49,7 @@ class WorkflowOutput(BaseModel):
 
 
 class JudgeOutput(BaseModel):
-    """What a judge function returns. Raises ValueError if a metric is no finite number."""
+    """What a judge function returns. Raises ValueError if the reward is no number."""
 
     reward: float
     metrics: Metrics | None = None

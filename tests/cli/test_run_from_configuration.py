@@ -57,7 +57,7 @@ def test_more_steps_go_on_with_the_run(astuner: Astuner, config_yaml: Path) -> N
 
 def test_tune_repeats_it_too(config_yaml: Path) -> None:
     result = tune(config_path=config_yaml)
-    assert result.run_directory == PROJECT / "first-2"
+    assert result.run_directory == PROJECT.absolute() / "first-2"
     assert rewards(PROJECT / "first-2") == rewards(PROJECT / "first")
 
 

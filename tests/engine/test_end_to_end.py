@@ -75,7 +75,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> TuneResult:
 
 def test_a_run_ends_with_its_last_metrics_and_checkpoint(result: TuneResult) -> None:
     assert result.finished
-    assert result.run_directory.is_relative_to(Path("checkpoints/AgentScope"))
+    assert result.run_directory.parts[-3:-1] == ("checkpoints", "AgentScope")
     assert result.checkpoint is not None
     assert result.checkpoint.name == f"global_step_{STEPS}"
     assert result.metrics["rollout/count"] == TASKS * GROUP
@@ -84,8 +84,8 @@ def test_a_run_ends_with_its_last_metrics_and_checkpoint(result: TuneResult) -> 
 
 
 @pytest.fixture(scope="module")
-def run_directory(result: TuneResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return next(tmp_path_factory.getbasetemp().glob(f"run*/{result.run_directory}"))
+def run_directory(result: TuneResult) -> Path:
+    return result.run_directory
 
 
 def test_the_run_directory_holds_what_the_guide_promises(run_directory: Path) -> None:

@@ -156,7 +156,6 @@ def status_error(status: int) -> Any:
     return workflow
 
 
-NOT_NUMBERS = SimpleNamespace(reward=1.0, response="", metrics={"label": "high"})
 EMPTY_MESSAGE = SimpleNamespace(get_text_content=lambda: None)
 
 
@@ -173,7 +172,6 @@ EMPTY_MESSAGE = SimpleNamespace(get_text_content=lambda: None)
         (returning(WorkflowOutput()), None, "output", "return a reward from the workflow or pass"),
         (returning(WorkflowOutput(reward=float("nan"))), None, "output", "not nan"),
         (returning(WorkflowOutput(reward=float("inf"))), None, "output", "not inf"),
-        (returning(NOT_NUMBERS), None, "output", "metric 'label' must be a finite number"),
         (silent, None, "empty", "never called the model"),
         (answer, judging(0.5), "output", "The judge function returned a float"),
         (answer, judging(None), "output", "it must return a JudgeOutput"),
@@ -227,6 +225,24 @@ async def test_what_a_failed_judge_was_shown_stays_to_be_looked_at(service):
     assert rollout.error.message == "KeyError: 'answer'"
     assert rollout.response == "hello"
     assert rollout.metrics == {"workflow/ok": 1.0}
+
+
+async def test_metrics_that_are_no_numbers_are_missing_and_named_once(service, caplog):
+    async def workflow(task, model):
+        await model("hi")
+        metrics = {"label": "high", "loss": float("nan"), "good": 2, "\ud800": 1, 3: 4}
+        return WorkflowOutput(reward=1.0, metrics=metrics)
+
+    runner = RolloutRunner(service, workflow)
+    groups = await runner.run_groups([TASK], 3, label="s", seed=0)
+    for rollout in groups[0].rollouts:
+        assert rollout.reward == 1.0
+        assert rollout.metrics == {"workflow/good": 2, "workflow/\\ud800": 1, "workflow/3": 4}
+    told = sorted(record.getMessage() for record in caplog.records)
+    assert told == [
+        "The metric workflow/label is missing where it is no finite number, such as 'high' (str)",
+        "The metric workflow/loss is missing where it is no finite number, such as nan (float)",
+    ]
 
 
 async def test_a_call_refused_for_lack_of_room_is_named_when_nothing_was_sampled(service):

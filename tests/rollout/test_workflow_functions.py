@@ -90,8 +90,7 @@ def test_every_kind_of_number_is_a_metric(value, number):
     assert WorkflowOutput(metrics={"m": value}).metrics == {"m": number}
 
 
-@pytest.mark.parametrize("value", ["0.5", "high", None, [1], float("nan"), float("inf")])
-def test_a_metric_that_is_no_finite_number_is_refused_by_name_where_it_is_made(value):
+@pytest.mark.parametrize("value", ["0.5", "high", None, [1], float("nan"), object()])
+def test_what_is_no_number_among_the_metrics_raises_nothing_in_the_workflow(value):
     for make in (WorkflowOutput, functools.partial(JudgeOutput, reward=1)):
-        with pytest.raises(ValueError, match=r"metrics\.accuracy\n.*must be a finite number"):
-            make(metrics={"accuracy": value})
+        assert make(metrics={"accuracy": value, 7: 1}).metrics == {"accuracy": value, 7: 1}

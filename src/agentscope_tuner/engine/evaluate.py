@@ -62,8 +62,9 @@ async def evaluate_models(
     configs = [_with_model(config, source) for source in sources]
     files = [ModelFiles.find(source) for source in sources]
     evaluations = [_as_asked(evaluation, options, config) for evaluation in evaluations]
-    if options.output is not None:
-        _check_writable(options.output)
+    output = options.output and options.output.absolute()
+    if output is not None:
+        _check_writable(output)
     models = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for text, source, its_config, its_files in zip(given, sources, configs, files, strict=True):
@@ -78,9 +79,9 @@ async def evaluate_models(
                 await rollouts.close()
             models.append(ModelScores(name, source, scores))
     Console().print(score_table(models))
-    if options.output is not None:
+    if output is not None:
         text = json.dumps(scores_json(models, config.seed), indent=1)
-        options.output.write_text(text + "\n", encoding="utf-8")
+        output.write_text(text + "\n", encoding="utf-8")
 
 
 def _with_model(config: Config, source: str) -> Config:

@@ -40,7 +40,8 @@ class ModelFiles:
     @classmethod
     def find(cls, model_path: str) -> ModelFiles:
         """Find the model's files. Raises InputError if it is no model that can be served."""
-        directory = resolve_model(model_path)
+        # Absolute: a workflow may change the working directory before everything is loaded.
+        directory = resolve_model(model_path).absolute()
         config = load_config(directory)
         check_architecture(config)
         return cls(directory, config, load_tokenizer(directory))

@@ -57,7 +57,8 @@ def find_place(config: Config, resume: bool) -> RunPlace:
     Raises InputError: the named run is finished, was begun with another configuration, or is not
     known to be either, or there is none to resume.
     """
-    project = Path(config.checkpoint_root_dir) / config.project
+    # Absolute: a workflow may change the working directory of the process.
+    project = Path(config.checkpoint_root_dir).absolute() / config.project
     if config.name is None:
         config.name = newest_unfinished(project) if resume else unused_name(project)
     directory = project / config.name

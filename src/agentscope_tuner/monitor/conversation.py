@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from agentscope_tuner.plain_text import plain_text
 from agentscope_tuner.trajectory import Rollout
 
 
@@ -14,7 +15,7 @@ def as_markdown(rollout: Rollout) -> str:
     if rollout.trajectory.calls:
         last = rollout.trajectory.calls[-1]
         lines += [_message(message) for message in [*last.messages, last.response]]
-    return "\n\n".join(lines)
+    return plain_text("\n\n".join(lines))
 
 
 def _outcome(rollout: Rollout) -> str:

@@ -16,8 +16,12 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from agentscope_tuner.event_loop import users_context
+
 GRACE_S = 1.0
-"""How long a cancelled workflow is waited for, and how often one left behind is cancelled again."""
+"""How long a cancelled workflow is waited for."""
+LONGEST_PAUSE_S = 60.0
+"""One left behind is cancelled again after pauses that grow to this."""
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -39,7 +43,7 @@ async def run_until(
     `close` is called when the work is given up: at the deadline, or when the caller is cancelled.
     Raises DeadlineExceeded, SelfCancelled, or what `work` raised.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.get_running_loop().create_task(work, context=users_context())
     try:
         await asyncio.wait({task}, timeout=timeout_s)
         if not task.done():
@@ -57,14 +61,15 @@ async def run_until(
             await asyncio.wait({task}, timeout=GRACE_S)
 
 
-def _keep_cancelling(task: asyncio.Task[Any]) -> None:
+def _keep_cancelling(task: asyncio.Task[Any], pause_s: float = GRACE_S) -> None:
     """Cancel until it ends: a task that swallows one cancellation meets the next at a later await.
 
     The timer also holds the only reference to the task that is left.
     """
     if not task.done():
         task.cancel()
-        task.get_loop().call_later(GRACE_S, _keep_cancelling, task)
+        longer_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        task.get_loop().call_later(pause_s, _keep_cancelling, task, longer_s)
 
 
 def _discard(task: asyncio.Task[Any]) -> None:

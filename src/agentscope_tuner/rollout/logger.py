@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 
+from agentscope_tuner.plain_text import plain_text
 from agentscope_tuner.trajectory import LogLine
 
 MAX_LINES = 1000
 """Lines that are kept of a rollout; the next one says that there were more."""
+
+MAX_LINE = 10_000
+"""Characters that are kept of a line."""
 
 _TEXT = logging.Formatter("%(message)s")
 
@@ -32,6 +36,7 @@ class RolloutLogger(logging.Logger):
 
 def _text(record: logging.LogRecord) -> str:
     try:
-        return _TEXT.format(record)
+        text = _TEXT.format(record)
     except (TypeError, ValueError, KeyError):  # its arguments do not fit; logging forgives that
-        return f"{record.msg} {record.args}"
+        text = f"{record.msg} {record.args}"
+    return plain_text(text, MAX_LINE)

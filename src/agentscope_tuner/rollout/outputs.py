@@ -1,7 +1,7 @@
-"""Reading what workflows and judges returned.
+"""Reading what workflows and judges returned, into plain data that holds nothing of theirs.
 
 Outputs are known by their fields, not their class, so that AgentScope's own `WorkflowOutput` and
-`JudgeOutput` serve as well.
+`JudgeOutput` serve as well. To be called behind `boundary`: the objects are the user's code.
 """
 
 from __future__ import annotations
@@ -9,8 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agentscope_tuner.rollout.failures import RolloutFailure
+from agentscope_tuner.plain_text import plain_text
+from agentscope_tuner.rollout.boundary import RolloutFailure, guarded
 from agentscope_tuner.workflow import finite_number
+
+MAX_REWARD = 1e30
+"""A greater one would overflow where its square is taken, and learning with it."""
+MAX_NAME = 200
+"""Characters of a metric's name."""
+MAX_SHOWN = 100
+"""Characters that are shown of a value."""
 
 
 def check_fields(role: str, output: Any) -> None:
@@ -19,7 +27,7 @@ def check_fields(role: str, output: Any) -> None:
     if not all(hasattr(output, field) for field in wanted):
         raise RolloutFailure(
             "output",
-            f"The {role} function returned a {type(output).__name__}; "
+            f"The {role} function returned a {_type(output)}; "
             f"it must return a {role.capitalize()}Output.",
         )
 
@@ -30,26 +38,37 @@ def read_reward(role: str, reward: Any) -> float:
         raise RolloutFailure(
             "output", "There is no reward: return a reward from the workflow or pass judge_func."
         )
-    try:
-        return finite_number(reward)
-    except ValueError as error:
-        raise RolloutFailure("output", f"The {role}'s reward {error}.") from error
+    number = _number(reward)
+    if number is None:
+        raise RolloutFailure(
+            "output", f"The {role}'s reward must be a finite number, not {_shown(reward)}."
+        )
+    if abs(number) > MAX_REWARD:
+        raise RolloutFailure(
+            "output", f"The {role}'s reward must be within {MAX_REWARD:g}, not {number:g}."
+        )
+    return number
 
 
-def read_metrics(role: str, metrics: Any) -> dict[str, float]:
-    """The metrics as `<role>/<name>`; raises RolloutFailure (`output`)."""
+def read_metrics(role: str, metrics: Any) -> tuple[dict[str, float], dict[str, str]]:
+    """The metrics as `<role>/<name>`, and what the others are, which are no finite numbers.
+
+    Raises RolloutFailure (`output`) if they are no dictionary.
+    """
     if not isinstance(metrics, Mapping | None):
         raise RolloutFailure(
             "output",
-            f"The {role}'s metrics must be a dictionary or None, not a {type(metrics).__name__}.",
+            f"The {role}'s metrics must be a dictionary or None, not a {_type(metrics)}.",
         )
-    numbers = {}
+    numbers, others = {}, {}
     for name, value in (metrics or {}).items():
-        try:
-            numbers[f"{role}/{name}"] = finite_number(value)
-        except ValueError as error:
-            raise RolloutFailure("output", f"The {role}'s metric {name!r} {error}.") from error
-    return numbers
+        key = f"{role}/{plain_text(str(name), MAX_NAME)}"
+        number = _number(value)
+        if number is None:
+            others[key] = _shown(value)
+        else:
+            numbers[key] = number
+    return numbers, others
 
 
 def read_explanation(explanation: Any) -> str:
@@ -57,9 +76,9 @@ def read_explanation(explanation: Any) -> str:
     if not isinstance(explanation, str | None):
         raise RolloutFailure(
             "output",
-            f"The judge's explanation must be text or None, not a {type(explanation).__name__}.",
+            f"The judge's explanation must be text or None, not a {_type(explanation)}.",
         )
-    return explanation or ""
+    return plain_text(explanation or "")
 
 
 def response_text(response: Any) -> str:
@@ -67,5 +86,18 @@ def response_text(response: Any) -> str:
     if response is None:
         return ""
     if hasattr(response, "get_text_content"):
-        return response.get_text_content() or ""
-    return str(response)
+        response = response.get_text_content() or ""
+    return plain_text(str(response))
+
+
+def _number(value: Any) -> float | None:
+    return guarded(lambda: finite_number(value), None)
+
+
+def _shown(value: Any) -> str:
+    text = guarded(lambda: plain_text(repr(value), MAX_SHOWN), "something that cannot be shown")
+    return f"{text} ({_type(value)})"
+
+
+def _type(value: Any) -> str:
+    return guarded(lambda: plain_text(type(value).__name__), "?")

@@ -22,8 +22,8 @@ import numpy as np
 
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.chat.session import Session
+from agentscope_tuner.rollout.boundary import RETRIED, Role, RolloutFailure, boundary, guarded
 from agentscope_tuner.rollout.deadline import DeadlineExceeded, SelfCancelled, run_until
-from agentscope_tuner.rollout.failures import RETRIED, RolloutFailure, boundary
 from agentscope_tuner.rollout.logger import RolloutLogger
 from agentscope_tuner.rollout.outputs import (
     check_fields,
@@ -60,7 +60,7 @@ class RolloutRunner:
         max_retries: further attempts after one that raised or ran out of time.
         max_concurrent: rollouts under way at once, over all calls of `run_groups`.
         logger: stands behind what workflows and judges are handed as theirs; failures are told to
-            it, the first of each kind with its traceback.
+            it, the first of each kind with its traceback, and the metrics that are no numbers.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class RolloutRunner:
         self._slots = asyncio.Semaphore(max_concurrent)
         self._logger = logger or logging.getLogger("agentscope_tuner.rollout")
         self._kinds_shown: set[str] = set()
+        self._missing_shown: set[str] = set()
 
     async def run_groups(
         self,
@@ -190,7 +191,8 @@ class RolloutRunner:
             ) from None
         except SelfCancelled:
             raise RolloutFailure(
-                "workflow", "CancelledError: the workflow or the judge cancelled itself."
+                "workflow",
+                "CancelledError: the workflow or the judge was cancelled, and not by the run.",
             ) from None
 
     async def _attempt(
@@ -205,33 +207,47 @@ class RolloutRunner:
             output = await _call(
                 self._workflow_func, session, logger, task=task, model=session.model
             )
-        check_fields("workflow", output)
-        outcome.metrics = read_metrics("workflow", output.metrics)
-        with boundary("workflow"):
-            outcome.response = response_text(output.response)
+            check_fields("workflow", output)
+            outcome.metrics = self._read_metrics("workflow", output.metrics)
+            response = output.response
+            outcome.response = response_text(response)
         if not session.trajectory.calls:
             raise RolloutFailure("empty", _why_empty(session))
         if self._judge_func is None:
-            outcome.reward = read_reward("workflow", output.reward)
+            with boundary("workflow"):
+                outcome.reward = read_reward("workflow", output.reward)
             return
 
         clock = time.perf_counter()
         try:
             with boundary("judge"):
                 verdict = await _call(
-                    self._judge_func, session, logger, task=task, response=output.response
+                    self._judge_func, session, logger, task=task, response=response
                 )
+                check_fields("judge", verdict)
+                outcome.explanation = read_explanation(getattr(verdict, "explanation", None))
+                outcome.metrics = outcome.metrics | self._read_metrics("judge", verdict.metrics)
+                outcome.reward = read_reward("judge", verdict.reward)
         finally:
             outcome.judge_seconds = time.perf_counter() - clock
-        check_fields("judge", verdict)
-        outcome.explanation = read_explanation(getattr(verdict, "explanation", None))
-        outcome.metrics = outcome.metrics | read_metrics("judge", verdict.metrics)
-        outcome.reward = read_reward("judge", verdict.reward)
+
+    def _read_metrics(self, role: Role, metrics: Any) -> dict[str, float]:
+        """The numbers among the metrics; each other name is told once."""
+        numbers, others = read_metrics(role, metrics)
+        for name in others.keys() - self._missing_shown:
+            self._missing_shown.add(name)
+            self._log(
+                logging.WARNING,
+                "The metric %s is missing where it is no finite number, such as %s",
+                name,
+                others[name],
+            )
+        return numbers
 
     def _tell(self, rollout_id: str, error: RolloutError) -> None:
         first = error.kind not in self._kinds_shown
         self._kinds_shown.add(error.kind)
-        self._logger.log(
+        self._log(
             logging.WARNING if first else logging.DEBUG,
             "Rollout %s failed (%s): %s%s",
             rollout_id,
@@ -239,6 +255,10 @@ class RolloutRunner:
             error.message,
             f"\n{error.traceback}" if error.traceback else "",
         )
+
+    def _log(self, level: int, text: str, *arguments: str) -> None:
+        # Workflows may have given the logger a handler or a filter, which are user code as well.
+        guarded(lambda: self._logger.log(level, text, *arguments), None)
 
 
 async def _call(

@@ -3,7 +3,8 @@
 Everything that is read back equals what was written, with three exceptions: numbers of a column
 are kept as 32-bit floats, which is what they were computed in; the sets of tokens that could have
 been drawn (`Sampled.supports`) are left out, as they are large and only training needs them; and
-values in a task or a message that JSON does not know are kept as text.
+values in a task or a message that JSON does not know are kept as text (the task as a whole, as
+`as_text`, if not even that is possible).
 
 A column is `base64(float32, little endian)`, one number a token; `numpy.frombuffer` reads it.
 `forced` is `[first, count]` pairs. Lines without a `format` are of format 1, where both are lists.
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from agentscope_tuner.plain_text import plain_text
 from agentscope_tuner.runs.formats import ROLLOUTS
 from agentscope_tuner.trajectory import (
     AuxiliaryCall,
@@ -35,13 +37,24 @@ from agentscope_tuner.trajectory import (
 SAMPLER = "logprobs"
 """The column that every sampled segment has: see `Sampled.logprobs`."""
 
+MAX_TASK_TEXT = 10_000
+"""Characters that are kept of a task that is kept as text."""
+
 
 def rollout_line(rollout: Rollout, group: str) -> bytes:
     """One line of JSON, its end included."""
     fields = {"format": ROLLOUTS, "group": group, **rollout_fields(rollout)}
-    text = json.dumps(fields, ensure_ascii=False, default=_plain)
-    # A message may hold half a surrogate pair, which no UTF-8 can.
-    return text.encode("utf-8", "replace") + b"\n"
+    try:
+        text = _json(fields)
+    except (TypeError, ValueError, RecursionError):  # a task that JSON has no form for
+        task = plain_text(repr(rollout.task), MAX_TASK_TEXT)
+        text = _json({**fields, "task": {"as_text": task}})
+    # A message may hold half a surrogate pair, which no UTF-8 can: JSON has the same escapes.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _json(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False, default=_plain)
 
 
 def rollout_fields(rollout: Rollout) -> dict[str, Any]:

@@ -61,15 +61,18 @@ def write_rollouts(path: Path, groups: Sequence[RolloutGroup]) -> list[Frame]:
     beside = path.with_name(f".{path.name}.tmp")
     compressor = zstandard.ZstdCompressor()
     frames, end = [], 0
-    with beside.open("wb") as file:
-        for group in groups:
-            lines = b"".join(rollout_line(rollout, group.id) for rollout in group.rollouts)
-            written = file.write(compressor.compress(lines))
-            frames.append(Frame(end, written))
-            end += written
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        with beside.open("wb") as file:
+            for group in groups:
+                lines = b"".join(rollout_line(rollout, group.id) for rollout in group.rollouts)
+                written = file.write(compressor.compress(lines))
+                frames.append(Frame(end, written))
+                end += written
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
     return frames
 
 
