@@ -21,8 +21,8 @@ import ctypes
 import logging
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -33,6 +33,8 @@ USER_THREADS = 1024
 
 GRACE_S = 1.0
 """How long tasks that are cancelled at the end are waited for."""
+
+_STOPPING = "A task or callback would have ended the run"
 
 _KINDS_SHOWN = 20
 """Of stray exceptions; later kinds are logged at debug level, like repetitions."""
@@ -87,25 +89,31 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, but for what this module is about."""
     loop = asyncio.new_event_loop()
     threads = DaemonThreadPool(USER_THREADS, "to_thread")
+    strays = _StrayExceptions()
     try:
         asyncio.set_event_loop(loop)
         loop.set_task_factory(_make_task)
-        loop.set_exception_handler(_StrayExceptions())
+        loop.set_exception_handler(strays)
         loop.set_default_executor(threads)
         main = loop.create_task(work)
         with _interrupting(loop, main) as interrupts:
-            _drive(loop, main, interrupts)
+            _drive(loop, main, strays, interrupts)
         if main.cancelled() and interrupts:
             raise KeyboardInterrupt
         return main.result()
     finally:
-        _end(loop)
+        _end(loop, strays)
         threads.shutdown(cancel_futures=True)
         asyncio.set_event_loop(None)
         loop.close()
 
 
-def _drive(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any], interrupts: list[int]) -> None:
+def _drive(
+    loop: asyncio.AbstractEventLoop,
+    main: asyncio.Task[Any],
+    strays: _StrayExceptions,
+    interrupts: Sequence[int] = (),
+) -> None:
     """Run the loop until `main` is done, whatever anything else on it raises."""
     while not main.done():
         try:
@@ -115,9 +123,8 @@ def _drive(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any], interrupts:
                 return  # with its own result
             if len(interrupts) > 1:
                 raise
-            loop.call_exception_handler(
-                {"message": "A task or callback would have ended the run", "exception": error}
-            )
+            # Not the loop's handler: a workflow may have set one that raises.
+            strays(loop, {"message": _STOPPING, "exception": error})
 
 
 class _OwnTask(asyncio.Task[Any]):
@@ -134,7 +141,7 @@ def _make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> as
 
 
 class _StrayExceptions:
-    """Tells of exceptions that nobody awaited: each kind once, as many rollouts may repeat it."""
+    """Told of exceptions that nobody awaited: each kind once, as many rollouts may repeat it."""
 
     def __init__(self) -> None:
         self._shown: set[tuple[str, str]] = set()
@@ -146,7 +153,8 @@ class _StrayExceptions:
             logger.debug("%s: %s", *kind)
             return
         self._shown.add(kind)
-        loop.default_exception_handler(context)
+        with suppress(BaseException):  # it shows tasks and exceptions, whose `__repr__` may raise
+            loop.default_exception_handler(context)
 
 
 @contextmanager
@@ -176,13 +184,13 @@ def _interrupting(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any]) -> I
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _end(loop: asyncio.AbstractEventLoop) -> None:
+def _end(loop: asyncio.AbstractEventLoop, strays: _StrayExceptions) -> None:
     """Cancel what is left on the loop, and leave behind what does not end."""
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
     left |= {loop.create_task(loop.shutdown_asyncgens())}
-    _drive(loop, loop.create_task(asyncio.wait(left, timeout=GRACE_S)), [])
+    _drive(loop, loop.create_task(asyncio.wait(left, timeout=GRACE_S)), strays)
     immortal = [task for task in asyncio.all_tasks(loop) if not task.done()]
     if immortal:
         logger.warning("%d tasks swallowed their cancellation and are left behind", len(immortal))

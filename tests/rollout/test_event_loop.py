@@ -35,6 +35,13 @@ def call_back(error: BaseException) -> Callable[[], Any]:
     return lambda: asyncio.get_running_loop().call_soon(hurl)
 
 
+def exiting_handler() -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: sys.exit(3))
+    loop.call_soon(sys.exit, 3)
+    loop.call_soon(dict.__getitem__, {}, "missing")
+
+
 def done_callback() -> None:
     task = asyncio.ensure_future(asyncio.sleep(0))
     task.add_done_callback(lambda _: sys.exit(3))
@@ -53,6 +60,7 @@ def done_callback() -> None:
         call_back(KeyboardInterrupt()),
         call_back(Own()),
         done_callback,
+        exiting_handler,
         lambda: asyncio.get_running_loop().stop(),
     ],
 )

@@ -43,12 +43,17 @@ class InProcessTransport(_http.AsyncBaseTransport):
         )
 
 
+class _SharedClient(_http.AsyncClient):
+    async def aclose(self) -> None:
+        """Nothing: a workflow that closes its model's client would close everybody's."""
+
+
 class InProcessClient:
     """What the models of all rollouts share: one HTTP client on the in-process transport."""
 
     def __init__(self, app: Any, loop: asyncio.AbstractEventLoop) -> None:
         # Without trust_env a proxy in the environment would be asked for these requests.
-        self.http = _http.AsyncClient(
+        self.http = _SharedClient(
             transport=InProcessTransport(app, loop), trust_env=False, timeout=None
         )
 

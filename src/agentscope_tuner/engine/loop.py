@@ -7,9 +7,7 @@ how anything is shown or stored the record's.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +15,8 @@ from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.engine.base import Engine, Sampling
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.stop import StopRequest
-from agentscope_tuner.errors import RunError
+from agentscope_tuner.engine.stopwatch import Stopwatch
+from agentscope_tuner.errors import RunError, TunerError
 from agentscope_tuner.executors import DaemonThreadPool
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.rollout.pass_at_k import pass_at_k
@@ -49,27 +48,6 @@ class LoopSettings:
     """Of the training rollouts."""
 
 
-class Stopwatch:
-    """Wall time by name, as `time/<name>` metrics in seconds."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - began
-
-    def metrics(self) -> dict[str, float]:
-        """Everything measured so far, and the whole as `time/step`."""
-        times = {f"time/{name}": seconds for name, seconds in self._seconds.items()}
-        return {**times, "time/step": time.perf_counter() - self._began}
-
-
 class TrainingLoop:
     """Runs steps until the last one, a stop request, or an error."""
 
@@ -94,6 +72,8 @@ class TrainingLoop:
         """Steps done."""
         self._saved: int | None = None
         """The step of the last checkpoint."""
+        self._settled: dict[str, object] | None = None
+        """The loop's state at the end of the last step; None while weights change, or before."""
         self._saving = DaemonThreadPool(1, "saving")
 
     def state_dict(self) -> dict[str, object]:
@@ -107,7 +87,21 @@ class TrainingLoop:
         self.taskset.load_state_dict(state["taskset"])  # type: ignore[arg-type]
 
     async def run(self) -> bool:
-        """Train to the end; False if a stop was asked for before it (everything is saved then)."""
+        """Train to the end; False if a stop was asked for before it (everything is saved then).
+
+        A fault of ours is raised after the last step was saved; a RunError at once, as its weights
+        are no good, or cannot be written.
+        """
+        try:
+            return await self._run()
+        except TunerError:
+            raise
+        except Exception as fault:
+            if self._settled is not None and self._saved != self.step:
+                await self._save_in_spite_of(fault, self._settled)
+            raise
+
+    async def _run(self) -> bool:
         settings = self.settings
         if self._saved is None:
             await self._evaluate()
@@ -130,6 +124,24 @@ class TrainingLoop:
             await self._saving.run(self.record.save, self.step, self.engine, self.state_dict())
             self._saved = self.step
 
+    async def _save_in_spite_of(self, fault: Exception, state: Mapping[str, object]) -> None:
+        """Save the last step although the run has failed."""
+        try:
+            await self._saving.run(self.record.save, self.step, self.engine, state)
+        except Exception as error:
+            fault.add_note(f"Step {self.step}, the last, could not be saved either: {error!r}")
+        else:
+            fault.add_note(f"Step {self.step}, the last, is saved: the run can be resumed.")
+
+    async def _learn(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
+        self._settled = None  # half an update is nothing to go on from
+        return await self.engine.update(groups)
+
+    def _settle(self, step: int) -> None:
+        """Count a step whose weights are learnt and handed over."""
+        self.step = step
+        self._settled = self.state_dict()
+
     async def _train_step(self) -> None:
         step = self.step + 1
         watch = Stopwatch()
@@ -140,11 +152,11 @@ class TrainingLoop:
             refuse_total_failure("the first step", groups)
         set_advantages(self.algorithm, groups)
         with watch("train"):
-            learnt = await self.engine.update(groups)
+            learnt = await self._learn(groups)
         with watch("sync"):
             await self.engine.hand_over(step)
         self.taskset.update(self.taskset.indices, [mean_reward(group) for group in groups])
-        self.step = step
+        self._settle(step)
         metrics = {**summarize(groups), **learnt, **watch.metrics()}
         self.record.step(step, {**metrics, **throughput(metrics, groups)}, groups)
 

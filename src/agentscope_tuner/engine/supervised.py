@@ -6,7 +6,8 @@ Everything else is the reinforcement learning loop's: steps, evaluations, checkp
 from __future__ import annotations
 
 from agentscope_tuner.engine.base import Engine
-from agentscope_tuner.engine.loop import Stopwatch, TrainingLoop, set_advantages
+from agentscope_tuner.engine.loop import TrainingLoop, set_advantages
+from agentscope_tuner.engine.stopwatch import Stopwatch
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.tasks import Samples
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
@@ -25,10 +26,10 @@ class SupervisedLoop(TrainingLoop):
             group.rollouts.append(Rollout(f"{group.id}-{number}", task, trajectory))
         set_advantages(self.algorithm, [group])
         with watch("train"):
-            learnt = await self.engine.update([group])
+            learnt = await self._learn([group])
         with watch("sync"):
             await self.engine.hand_over(step)
-        self.step = step
+        self._settle(step)
         metrics = {**learnt, **watch.metrics()}
         speed = {"throughput/trained_tokens_per_s": metrics["train/tokens"] / metrics["time/train"]}
         self.record.step(step, {**metrics, **speed}, [group])

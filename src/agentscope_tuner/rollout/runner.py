@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import inspect
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,31 +20,14 @@ import numpy as np
 
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.chat.session import Session
-from agentscope_tuner.rollout.boundary import RETRIED, Role, RolloutFailure, boundary, guarded
+from agentscope_tuner.rollout.attempt import Outcome, UsersFunctions
+from agentscope_tuner.rollout.boundary import RETRIED, RolloutFailure, guarded
 from agentscope_tuner.rollout.deadline import DeadlineExceeded, SelfCancelled, run_until
 from agentscope_tuner.rollout.logger import RolloutLogger
-from agentscope_tuner.rollout.outputs import (
-    check_fields,
-    read_explanation,
-    read_metrics,
-    read_reward,
-    response_text,
-)
 from agentscope_tuner.trajectory import Rollout, RolloutError, RolloutGroup
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 OpenSession = Callable[..., Session]
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What an attempt has given so far; a failed one may still have a response to look at."""
-
-    reward: float | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    response: str = ""
-    explanation: str = ""
-    judge_seconds: float = 0.0
 
 
 class RolloutRunner:
@@ -75,8 +56,7 @@ class RolloutRunner:
         logger: logging.Logger | None = None,
     ) -> None:
         self._service = service
-        self._workflow_func = workflow_func
-        self._judge_func = judge_func
+        self._functions = UsersFunctions(workflow_func, judge_func, self._tell_missing)
         self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._slots = asyncio.Semaphore(max_concurrent)
@@ -141,7 +121,7 @@ class RolloutRunner:
             attempt += 1
             session_id = rollout_id if attempt == 1 else f"{rollout_id}-try{attempt}"
             session = open_session(session_id, seed=_stream_seed(*stream, attempt))
-            outcome = _Outcome()
+            outcome = Outcome()
             error: RolloutError | None = None
             try:
                 await self._attempt_in_time(task, session, outcome, logger)
@@ -176,12 +156,12 @@ class RolloutRunner:
         self,
         task: dict[str, Any],
         session: Session,
-        outcome: _Outcome,
+        outcome: Outcome,
         logger: logging.Logger,
     ) -> None:
         try:
             await run_until(
-                self._attempt(copy.deepcopy(task), session, outcome, logger),
+                self._functions.attempt(copy.deepcopy(task), session, outcome, logger),
                 timeout_s=self._timeout_s,
                 close=session.close,
             )
@@ -195,54 +175,16 @@ class RolloutRunner:
                 "CancelledError: the workflow or the judge was cancelled, and not by the run.",
             ) from None
 
-    async def _attempt(
-        self,
-        task: dict[str, Any],
-        session: Session,
-        outcome: _Outcome,
-        logger: logging.Logger,
-    ) -> None:
-        """The workflow, then the judge."""
-        with boundary("workflow"):
-            output = await _call(
-                self._workflow_func, session, logger, task=task, model=session.model
-            )
-            check_fields("workflow", output)
-            outcome.metrics = self._read_metrics("workflow", output.metrics)
-            response = output.response
-            outcome.response = response_text(response)
-        if not session.trajectory.calls:
-            raise RolloutFailure("empty", _why_empty(session))
-        if self._judge_func is None:
-            with boundary("workflow"):
-                outcome.reward = read_reward("workflow", output.reward)
-            return
-
-        clock = time.perf_counter()
-        try:
-            with boundary("judge"):
-                verdict = await _call(
-                    self._judge_func, session, logger, task=task, response=response
-                )
-                check_fields("judge", verdict)
-                outcome.explanation = read_explanation(getattr(verdict, "explanation", None))
-                outcome.metrics = outcome.metrics | self._read_metrics("judge", verdict.metrics)
-                outcome.reward = read_reward("judge", verdict.reward)
-        finally:
-            outcome.judge_seconds = time.perf_counter() - clock
-
-    def _read_metrics(self, role: Role, metrics: Any) -> dict[str, float]:
-        """The numbers among the metrics; each other name is told once."""
-        numbers, others = read_metrics(role, metrics)
-        for name in others.keys() - self._missing_shown:
-            self._missing_shown.add(name)
+    def _tell_missing(self, metric: str, value: str) -> None:
+        """Name a metric that is no number; once, as every rollout may repeat it."""
+        if metric not in self._missing_shown:
+            self._missing_shown.add(metric)
             self._log(
                 logging.WARNING,
                 "The metric %s is missing where it is no finite number, such as %s",
-                name,
-                others[name],
+                metric,
+                value,
             )
-        return numbers
 
     def _tell(self, rollout_id: str, error: RolloutError) -> None:
         first = error.kind not in self._kinds_shown
@@ -261,22 +203,6 @@ class RolloutRunner:
         guarded(lambda: self._logger.log(level, text, *arguments), None)
 
 
-async def _call(
-    func: Callable[..., Any], session: Session, logger: logging.Logger, **arguments: Any
-) -> Any:
-    """Call a user's function with what it takes."""
-    optional = {"auxiliary_models": dict(session.auxiliary_models), "logger": logger}
-    taken = inspect.signature(func).parameters
-    given = {name: value for name, value in optional.items() if name in taken}
-    return await func(**arguments, **given)
-
-
 def _stream_seed(*stream: int) -> int:
     """One seed for each attempt of each rollout, unrelated to its neighbours'."""
     return int(np.random.SeedSequence(stream).generate_state(1)[0])
-
-
-def _why_empty(session: Session) -> str:
-    if session.trajectory.overflows:
-        return "Every call was refused: its prompt was too long (max_model_len, max_prompt_tokens)."
-    return "The workflow never called the model it was given, so there is nothing to learn from."

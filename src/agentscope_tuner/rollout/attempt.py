@@ -1,0 +1,106 @@
+"""One attempt at a rollout: the workflow and then the judge, called behind the boundary."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentscope_tuner.chat.session import Session
+from agentscope_tuner.rollout.boundary import Role, RolloutFailure, boundary
+from agentscope_tuner.rollout.outputs import (
+    check_fields,
+    read_explanation,
+    read_metrics,
+    read_reward,
+    response_text,
+)
+from agentscope_tuner.workflow import JudgeType, WorkflowType
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an attempt has given so far; a failed one may still have a response to look at."""
+
+    reward: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    response: str = ""
+    explanation: str = ""
+    judge_seconds: float = 0.0
+
+
+class UsersFunctions:
+    """A workflow and its judge.
+
+    Args:
+        workflow_func: see `agentscope_tuner.workflow`; already checked.
+        judge_func: if there is one, its reward counts and the workflow's is not looked at.
+        on_missing: hears of each metric that is no finite number: its name, and what it is.
+    """
+
+    def __init__(
+        self,
+        workflow_func: WorkflowType,
+        judge_func: JudgeType | None,
+        on_missing: Callable[[str, str], None],
+    ) -> None:
+        self._workflow_func = workflow_func
+        self._judge_func = judge_func
+        self._on_missing = on_missing
+
+    async def attempt(
+        self, task: dict[str, Any], session: Session, outcome: Outcome, logger: logging.Logger
+    ) -> None:
+        """Fill `outcome`. Raises RolloutFailure, whatever the functions do."""
+        with boundary("workflow"):
+            output = await _call(
+                self._workflow_func, session, logger, task=task, model=session.model
+            )
+            check_fields("workflow", output)
+            outcome.metrics = self._numbers("workflow", output.metrics)
+            response = output.response
+            outcome.response = response_text(response)
+        if not session.trajectory.calls:
+            raise RolloutFailure("empty", _why_empty(session))
+        if self._judge_func is None:
+            with boundary("workflow"):
+                outcome.reward = read_reward("workflow", output.reward)
+            return
+
+        clock = time.perf_counter()
+        try:
+            with boundary("judge"):
+                verdict = await _call(
+                    self._judge_func, session, logger, task=task, response=response
+                )
+                check_fields("judge", verdict)
+                outcome.explanation = read_explanation(getattr(verdict, "explanation", None))
+                outcome.metrics = outcome.metrics | self._numbers("judge", verdict.metrics)
+                outcome.reward = read_reward("judge", verdict.reward)
+        finally:
+            outcome.judge_seconds = time.perf_counter() - clock
+
+    def _numbers(self, role: Role, metrics: Any) -> dict[str, float]:
+        numbers, others = read_metrics(role, metrics)
+        for name, value in others.items():
+            self._on_missing(name, value)
+        return numbers
+
+
+async def _call(
+    func: Callable[..., Any], session: Session, logger: logging.Logger, **arguments: Any
+) -> Any:
+    """Call a user's function with what it takes."""
+    optional = {"auxiliary_models": dict(session.auxiliary_models), "logger": logger}
+    taken = inspect.signature(func).parameters
+    given = {name: value for name, value in optional.items() if name in taken}
+    return await func(**arguments, **given)
+
+
+def _why_empty(session: Session) -> str:
+    if session.trajectory.overflows:
+        return "Every call was refused: its prompt was too long (max_model_len, max_prompt_tokens)."
+    return "The workflow never called the model it was given, so there is nothing to learn from."
