@@ -89,12 +89,12 @@ class TrainingLoop:
     async def run(self) -> bool:
         """Train to the end; False if a stop was asked for before it (everything is saved then).
 
-        A fault of ours is raised after the last step was saved; a RunError at once, as its weights
-        are no good, or cannot be written.
+        A fault of ours is raised after the last step was saved. Not so a RunError, whose weights
+        are no good, and an OSError, with which nothing can be written.
         """
         try:
             return await self._run()
-        except TunerError:
+        except (TunerError, OSError):
             raise
         except Exception as fault:
             if self._settled is not None and self._saved != self.step:

@@ -1,0 +1,47 @@
+"""A fault of our own ends a run loudly, and costs no step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_run import ask
+
+from agentscope_tuner import AlgorithmConfig, DatasetConfig, TuneResult, TunerModelConfig, tune
+from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.engine.local import LocalRollouts
+
+
+def run(model: Path, data: Path) -> TuneResult:
+    return tune(
+        workflow_func=ask,
+        model=TunerModelConfig(model_path=str(model), max_model_len=128, max_tokens=4),
+        train_dataset=DatasetConfig(path=str(data), split="train", total_steps=3),
+        algorithm=AlgorithmConfig(group_size=2, batch_size=2, save_interval_steps=100),
+        experiment_name="run",
+    )
+
+
+def test_a_fault_in_the_third_step_is_raised_when_the_second_is_saved(
+    tiny_model: Path, sums: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rollout = LocalRollouts.rollout
+
+    async def failing(self, tasks, **options):
+        if options["label"] == "step3":
+            raise AssertionError("the recorder lost a token")
+        return await rollout(self, tasks, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalRollouts, "rollout", failing)
+        with pytest.raises(AssertionError, match="lost a token") as had:
+            run(tiny_model, sums)
+    assert had.value.__notes__ == ["Step 2, the last, is saved: the run can be resumed."]
+    directory = tmp_path / "checkpoints" / "AgentScope" / "run"
+    assert RunState.load(directory) == RunState("failed", 2, 3)
+    assert (directory / "global_step_2").is_dir()
+
+    resumed = run(tiny_model, sums)
+    assert resumed.finished
+    assert RunState.load(directory) == RunState("finished", 3, 3)
