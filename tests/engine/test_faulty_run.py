@@ -13,7 +13,7 @@ import pytest
 
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.monitor.jsonl import read_metrics
-from agentscope_tuner.rollout.store import read_rollouts, rollouts_path
+from agentscope_tuner.runs.rollouts import read_rollouts, rollouts_path
 
 HERE = Path(__file__).parent
 PATIENCE_S = 120
