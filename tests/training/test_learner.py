@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from peft import PeftModel
 from tiny_training import VOCABULARY, make_learner, make_model, random_groups
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.errors import InputError, RunError
 from agentscope_tuner.training.learner import LocalLearner
-from agentscope_tuner.training.lora import LoraSettings, load_merged
+from agentscope_tuner.training.lora import LoraSettings
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.samples import TrainingSample, as_group
 
@@ -158,6 +159,13 @@ def test_an_unknown_architecture_is_refused():
         LocalLearner(model, optimizer=OptimizerSettings())
 
 
+def test_capped_logits_are_refused_not_ignored():
+    model = make_model("gemma3")
+    model.config.final_logit_softcapping = 30.0
+    with pytest.raises(InputError, match="final_logit_softcapping"):
+        make_learner(model)
+
+
 # Schedules
 
 
@@ -281,7 +289,8 @@ def test_adapters_train_alone_and_merge_into_the_plain_weights(model, tmp_path):
         learner.weights(),
     )
     learner.save_adapter(tmp_path / "adapter")
-    exported = load_merged(copy.deepcopy(model), tmp_path / "adapter")
+    adapted = PeftModel.from_pretrained(copy.deepcopy(model), str(tmp_path / "adapter"))
+    exported = adapted.merge_and_unload()
     for name, weight in exported.named_parameters():
         torch.testing.assert_close(weight.detach(), learner.weights()[name])
 

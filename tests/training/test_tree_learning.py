@@ -18,7 +18,6 @@ CLIP = 0.2
 
 def plain_logprobs(model, rollout):
     """(segment, index) -> ln p of each trained token, from the whole branch at once."""
-    cap = getattr(model.config, "final_logit_softcapping", None)
     found = {}
     for number, segment in enumerate(rollout.trajectory.segments):
         if segment.sampled is None:
@@ -26,8 +25,6 @@ def plain_logprobs(model, rollout):
         ids = rollout.trajectory.token_ids(number)
         hidden = model.model(input_ids=torch.tensor([ids])).last_hidden_state[0]
         logits = hidden @ model.lm_head.weight.T
-        if cap is not None:
-            logits = cap * torch.tanh(logits / cap)
         first = len(ids) - len(segment.token_ids)
         for i, token in enumerate(segment.token_ids):
             if segment.sampled.forced[i] or segment.sampled.temperature == 0:
@@ -185,10 +182,9 @@ def test_entropy_and_its_gradient_are_those_of_the_support(model):
     metrics = learner.forward_backward([group], algorithm)
 
     def loss(plain, groups):
-        cap = getattr(plain.config, "final_logit_softcapping", None)
         hidden = plain.model(input_ids=torch.tensor([[5, 6, 7, 8]])).last_hidden_state[0]
         logits = hidden[2:] @ plain.lm_head.weight.T
-        logits = (logits if cap is None else cap * torch.tanh(logits / cap)) / 0.7
+        logits = logits / 0.7
         rows = [logits[0], logits[1, torch.from_numpy(ids.astype(np.int64))]]
         entropy = sum(torch.distributions.Categorical(logits=row).entropy() for row in rows) / 2
         assert metrics["policy/entropy"] == pytest.approx(entropy.item(), abs=1e-5)

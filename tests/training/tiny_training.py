@@ -44,7 +44,6 @@ FAMILIES = {
         {
             "sliding_window": 5,
             "layer_types": ["sliding_attention", "full_attention"],
-            "final_logit_softcapping": 3.0,
         },
     ),
 }

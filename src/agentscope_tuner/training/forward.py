@@ -10,25 +10,27 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference.architecture import check_architecture
 from agentscope_tuner.training import tree_attention
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.token_logprobs import Head
 from agentscope_tuner.training.tree_layout import TreeLayout
 
 MODEL_TYPES = ("gemma3_text", "llama", "qwen2", "qwen3")
-"""Decoders whose attention takes a layout and whose logits are `lm_head(hidden)`, capped or not."""
+"""Decoders whose attention takes a layout and whose logits are `lm_head(hidden)`."""
 
 
 def prepare(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     """Move the model and make it attend along trees; returns it.
 
-    Raises InputError for an unknown architecture.
+    Raises InputError for an architecture that is unknown here or to the sampler.
     """
     if model.config.model_type not in MODEL_TYPES:
         raise InputError(
             f"cannot train a model of type {model.config.model_type!r}; known types are: "
             f"{', '.join(MODEL_TYPES)}"
         )
+    check_architecture(model.config)  # what the sampler does not compute, as capped logits
     model.set_attn_implementation(tree_attention.NAME)
     module: torch.nn.Module = model
     module.to(device).eval()
@@ -58,7 +60,6 @@ def head_of(model: PreTrainedModel, pack: Pack) -> Head:
         targets_N=_on(pack.targets_N, model.device),
         temperatures_N=_on(pack.temperatures_N, model.device),
         supports=pack.supports,
-        softcap=getattr(model.config, "final_logit_softcapping", None),
     )
 
 

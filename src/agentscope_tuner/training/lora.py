@@ -6,7 +6,6 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021 (arXiv:210
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -64,8 +63,3 @@ def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
                 weight = (weight.float() + deltas[plain].float()).to(weight.dtype)
             merged[plain] = weight
     return merged
-
-
-def load_merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
-    """A plain model: `model` with the saved adapter merged into its weights."""
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()

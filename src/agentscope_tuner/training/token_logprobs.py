@@ -37,8 +37,6 @@ class Head:
     temperatures_N: Tensor
     supports: Mapping[int, Support]
     """Row -> the tokens that could have been drawn; absent: the whole vocabulary."""
-    softcap: float | None = None
-    """Logits x become softcap * tanh(x / softcap), as Gemma has it."""
 
     def chunks(self) -> Iterator[slice]:
         """The rows in pieces whose probabilities fit into `CHUNK_BYTES`."""
@@ -53,7 +51,7 @@ class Head:
     def logprobs(self, hidden_nE: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """ln p of these rows' targets, and the rows' entropies in nats, both [n] float32.
 
-        p = softmax(softcap(hidden @ weight.T) / temperature) over the row's support. Gradients
+        p = softmax(hidden @ weight.T / temperature) over the row's support. Gradients
         reach `hidden_nE` and `weight_VE`.
         """
         return _TokenLogprobs.apply(hidden_nE, self.weight_VE, self, rows)
@@ -76,12 +74,10 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         p_nV = hidden_nE @ weight_VE.T  # logits, replaced by probabilities block by block
         logprobs_n = hidden_nE.new_empty(len(hidden_nE), dtype=torch.float32)
-        entropy_n, lse_n = torch.empty_like(logprobs_n), torch.empty_like(logprobs_n)
+        entropy_n = torch.empty_like(logprobs_n)
         for block in head.blocks(rows):
             b = slice(block.start - rows.start, block.stop - rows.start)
             logits_bV = p_nV[b].float()
-            if head.softcap is not None:
-                logits_bV = head.softcap * torch.tanh(logits_bV / head.softcap)
             logits_bV /= head.temperatures_N[block, None]
             outside_bV = head.outside(block)
             if outside_bV is not None:
@@ -90,12 +86,11 @@ class _TokenLogprobs(torch.autograd.Function):
             p_bV = torch.exp(logp_bV)
             target_b1 = head.targets_N[block, None]
             logprobs_n[b] = logp_bV.gather(1, target_b1)[:, 0]
-            lse_n[b] = (logits_bV - logp_bV).gather(1, target_b1)[:, 0]
             if outside_bV is not None:
                 logp_bV.masked_fill_(outside_bV, 0.0)
             entropy_n[b] = -torch.linalg.vecdot(p_bV, logp_bV)
             p_nV[b] = p_bV
-        ctx.save_for_backward(hidden_nE, weight_VE, p_nV, lse_n, entropy_n)
+        ctx.save_for_backward(hidden_nE, weight_VE, p_nV, entropy_n)
         ctx.head, ctx.rows = head, rows
         ctx.set_materialize_grads(False)
         return logprobs_n, entropy_n
@@ -104,7 +99,7 @@ class _TokenLogprobs(torch.autograd.Function):
     def backward(
         ctx: Any, grad_logprobs_n: Tensor | None, grad_entropy_n: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, None, None]:
-        hidden_nE, weight_VE, p_nV, lse_n, entropy_n = ctx.saved_tensors
+        hidden_nE, weight_VE, p_nV, entropy_n = ctx.saved_tensors
         head: Head = ctx.head
         targets_n1 = head.targets_N[ctx.rows, None]
         temperatures_n1 = head.temperatures_N[ctx.rows, None]
@@ -117,10 +112,6 @@ class _TokenLogprobs(torch.autograd.Function):
             # dH / dx_i = -p_i (ln p_i + H)
             slope_nV = torch.xlogy(p_nV, p_nV) + p_nV * entropy_n[:, None]
             grad_nV -= (grad_entropy_n[:, None] * slope_nV).to(p_nV.dtype)
-        if head.softcap is not None:
-            # The capped logit is what the probability came from: T (ln p + lse).
-            capped_nV = (torch.log(p_nV) + lse_n[:, None]) * temperatures_n1 / head.softcap
-            grad_nV *= (1 - capped_nV.clamp(-1, 1).square()).to(p_nV.dtype)
         grad_nV /= temperatures_n1.to(p_nV.dtype)
         grad_weight_VE = grad_nV.T @ hidden_nE if ctx.needs_input_grad[1] else None
         return grad_nV @ weight_VE, grad_weight_VE, None, None
