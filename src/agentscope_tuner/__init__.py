@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from agentscope_tuner.engine.result import TuneResult
     from agentscope_tuner.errors import InputError, RunError, TunerError
+    from agentscope_tuner.judges import judge_from_metrics
     from agentscope_tuner.tuning import tune
     from agentscope_tuner.workflow import (
         JudgeOutput,
@@ -61,6 +62,7 @@ __all__ = [
     "check_judge_function",
     "check_workflow_function",
     "install",
+    "judge_from_metrics",
     "tune",
 ]
 
@@ -80,6 +82,7 @@ _HOMES = {
     "check_judge_function": "workflow",
     "check_workflow_function": "workflow",
     "install": "compat",
+    "judge_from_metrics": "judges",
     "tune": "tuning",
 }
 

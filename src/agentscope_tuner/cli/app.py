@@ -8,6 +8,7 @@ import typer
 
 from agentscope_tuner import __version__
 from agentscope_tuner.cli.check import check
+from agentscope_tuner.cli.environment import disable, enable, env
 from agentscope_tuner.cli.evaluate import evaluate
 from agentscope_tuner.cli.export import export
 from agentscope_tuner.cli.options import PASS_ON
@@ -50,7 +51,7 @@ def _show_version() -> None:
 
 PROGRAM_COMMANDS = (run, check, evaluate)
 """Those that run a script or a configuration."""
-OTHER_COMMANDS = (export, runs)
+OTHER_COMMANDS = (export, runs, enable, disable, env)
 COMMANDS = [command.__name__ for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
 
 for command in PROGRAM_COMMANDS:
