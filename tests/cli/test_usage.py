@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+import datasets
 import pytest
 from command_line import Astuner
 
@@ -76,6 +78,15 @@ def test_bad_input_is_one_sentence_and_ends_with_2(
     assert ended.code == 2
     assert sentence in " ".join(ended.err.split())
     assert "Traceback" not in ended.err
+
+
+def test_check_shows_a_task_with_a_date(astuner: Astuner, program: Path) -> None:
+    day = datetime(2026, 11, 24)
+    datasets.Dataset.from_list([{"question": "1 + 1 =", "day": day}]).to_parquet("dated.parquet")
+    program.write_text(program.read_text().replace('path="sums"', 'path="dated.parquet"', 1))
+    ended = astuner("check", program)
+    assert ended.code == 0, ended.err
+    assert '"day": "2026-11-24 00:00:00"' in " ".join(ended.out.split())
 
 
 @pytest.fixture

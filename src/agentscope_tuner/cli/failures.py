@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agentscope_tuner.errors import InputError, TunerError
+from agentscope_tuner.visible import visible
 
 _PACKAGE = Path(__file__).parents[1]
 _INSTALLED = {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")}
@@ -29,7 +30,7 @@ def shown() -> Iterator[None]:
     try:
         yield
     except TunerError as error:
-        sentence = Text.assemble(("error: ", "bold red"), str(error))
+        sentence = Text.assemble(("error: ", "bold red"), visible(str(error)))
         Console(stderr=True).print(sentence)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except Exception as error:
@@ -37,7 +38,8 @@ def shown() -> Iterator[None]:
         # A script that cannot be parsed has no frame yet; the error itself names the place.
         if frames is None and not isinstance(error, SyntaxError):
             frames = error.__traceback__
-        sys.stderr.write("".join(traceback.format_exception(type(error), error, frames)))
+        report = "".join(traceback.format_exception(type(error), error, frames))
+        sys.stderr.write(visible(report))
         sys.exit(1)
 
 

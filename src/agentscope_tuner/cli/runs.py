@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from agentscope_tuner.visible import visible
 
 if TYPE_CHECKING:  # heavy
     from agentscope_tuner.engine.runs import RunRow
@@ -34,10 +37,10 @@ def runs_table(rows: Sequence[RunRow]) -> Table:
     for row in rows:
         best = (f"{name} {reward:.3f} at {step}" for name, (reward, step) in row.best.items())
         table.add_row(
-            row.name,
+            escape(visible(row.name)),
             row.status,
             f"{row.step}/{row.total_steps}",
-            "\n".join(best) or "-",
+            escape(visible("\n".join(best))) or "-",
             _training_text(row),
             f"{row.changed:%Y-%m-%d %H:%M}",
         )

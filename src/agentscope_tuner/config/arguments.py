@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agentscope_tuner.config.problems import argument_error
+from agentscope_tuner.visible import visible
 
 
 class Arguments(BaseModel):
@@ -132,5 +133,5 @@ class DatasetConfig(Arguments):
         from agentscope_tuner.config.preview import first_samples
 
         samples = first_samples(self.path, self.name, self.split, n)
-        print(json.dumps(samples, indent=2, ensure_ascii=False, default=str))
+        print(visible(json.dumps(samples, indent=2, ensure_ascii=False, default=str)))
         return samples

@@ -26,6 +26,7 @@ from agentscope_tuner.tasks import Taskset
 from agentscope_tuner.training.packing import trained_tokens
 from agentscope_tuner.training.tree import trained_indices
 from agentscope_tuner.trajectory import Call, Rollout, Trajectory
+from agentscope_tuner.visible import visible
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 TRAINED = "black on green"
@@ -63,7 +64,8 @@ async def check_workflow(
     finally:
         await rollouts.close()
     [rollout] = group.rollouts
-    console.print(f"[bold]task[/] {escape(json.dumps(task, ensure_ascii=False))}", highlight=False)
+    shown = visible(json.dumps(task, ensure_ascii=False, default=str))  # dates, images
+    console.print(f"[bold]task[/] {escape(shown)}", highlight=False)
     show_rollout(rollout, files.tokenizer, console)
     parameters = count_parameters(files.config)
     console.print(
@@ -97,17 +99,17 @@ def show_rollout(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, console: 
 
 def _call_title(number: int, call: Call) -> str:
     branch = f", a new branch: {call.branch}" if call.branch else ""
-    return escape(f"call {number} ({call.finish_reason}, {call.seconds:.2f} s{branch})")
+    return f"call {number} ({call.finish_reason}, {call.seconds:.2f} s{branch})"
 
 
 def _conversation(call: Call) -> Text:
     text = Text()
     for message in [*call.messages, call.response]:
-        text.append(f"{message['role']}: ", style="bold")
-        text.append(" ".join(said(message)) + "\n")
+        text.append(visible(f"{message['role']}: "), style="bold")
+        text.append(visible(" ".join(said(message))) + "\n")
     if call.tools:
         names = ", ".join(tool["function"]["name"] for tool in call.tools)
-        text.append(f"tools: {names}\n", style="italic")
+        text.append(visible(f"tools: {names}\n"), style="italic")
     text.rstrip()
     return text
 
@@ -130,7 +132,7 @@ def _tokens(trajectory: Trajectory, leaf: int, tokenizer: PreTrainedTokenizerBas
 def _decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
     text = tokenizer.decode(token_ids)
     assert isinstance(text, str), "one sequence decodes to one text"
-    return text
+    return visible(text)
 
 
 def _outcome(rollout: Rollout) -> str:
@@ -141,9 +143,9 @@ def _outcome(rollout: Rollout) -> str:
         f"time {rollout.seconds:.2f} s"
     ]
     if rollout.error is not None:
-        lines.append(escape(rollout.error.traceback))
+        lines.append(escape(visible(rollout.error.traceback)))
     else:
-        lines.append(f"response: {escape(rollout.response)}")
+        lines.append(f"response: {escape(visible(rollout.response))}")
         lines.append(f"[bold]reward {rollout.reward:g}[/]")
-    lines += [f"{name} = {value:g}" for name, value in rollout.metrics.items()]
+    lines += [f"{escape(visible(name))} = {value:g}" for name, value in rollout.metrics.items()]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from agentscope_tuner.engine.loop import Evaluation
@@ -15,6 +16,7 @@ from agentscope_tuner.rollout.estimate import Estimate, estimate_change, estimat
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.rollout.pass_at_k import pass_at_k
 from agentscope_tuner.trajectory import RolloutGroup
+from agentscope_tuner.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class ModelScores:
 
 def score_table(models: Sequence[ModelScores]) -> Table:
     """A column a model, and under each evaluation set a row a number; the first is the baseline."""
-    table = Table("", *(model.name for model in models))
+    table = Table("", *(escape(visible(model.name)) for model in models))
     for column in table.columns[1:]:
         column.justify = "right"
     for scores in zip(*(model.scores for model in models), strict=True):
@@ -74,7 +76,7 @@ def score_table(models: Sequence[ModelScores]) -> Table:
         tasks, samples = len(first.groups), first.evaluation.samples
         title = f"{first.evaluation.name}: {tasks} tasks x {samples}"
         table.add_section()
-        table.add_row(title, style="bold")
+        table.add_row(escape(visible(title)), style="bold")
         table.add_row("reward", *(_plus_minus(score.reward) for score in scores))
         if len(scores) > 1:
             changes = (_plus_minus(score.change_from(first), "+") for score in scores[1:])

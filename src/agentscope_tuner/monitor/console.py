@@ -14,8 +14,10 @@ from rich.console import Console
 
 from agentscope_tuner.monitor.live import LiveArea
 from agentscope_tuner.monitor.progress import Progress, headline
+from agentscope_tuner.monitor.sameness import Sameness
 from agentscope_tuner.monitor.summary import RunSummary, eval_rewards
 from agentscope_tuner.monitor.text import duration
+from agentscope_tuner.visible import visible
 
 _SILENCE_S = 60.0
 """Without a live display, a phase that takes longer than this says how far it is."""
@@ -40,6 +42,7 @@ class ConsoleMonitor:
         self._console = console or _Output()
         self._progress = Progress(total_steps=0)
         self._live: LiveArea | None = None
+        self._sameness = Sameness()
         self._last_line = 0.0
 
     def start(self, total_steps: int, run_directory: Path, resumed_step: int = 0) -> None:
@@ -53,7 +56,7 @@ class ConsoleMonitor:
 
     def phase(self, name: str, total: int | None = None) -> None:
         """Something begins that consists of `total` equal parts, if they can be counted."""
-        self._progress = self._progress.in_phase(name, total, time.monotonic())
+        self._progress = self._progress.in_phase(visible(name), total, time.monotonic())
 
     def advance(self) -> None:
         """One more part of the phase is done."""
@@ -67,16 +70,14 @@ class ConsoleMonitor:
             self._progress = self._progress.after_step(step, metrics, time.monotonic())
             if self._live is None:
                 self._print(self._step_line(metrics))
+            if (remark := self._sameness.after_step(metrics)) is not None:
+                self._print(remark)
         for name, reward in eval_rewards(metrics).items():
             self._print(f"{self._step(step)}  {name}: reward {reward:.3f}")
 
     def note(self, text: str) -> None:
         """Say one thing, in one line."""
         self._print(text)
-
-    def error(self, traceback: str) -> None:
-        """Show why the first rollout failed."""
-        self._print(traceback.rstrip(), style="red")
 
     def stop(self) -> None:
         """Take the live display away, however the run ended; may be called twice."""
@@ -119,7 +120,7 @@ class ConsoleMonitor:
         total = str(self._progress.total_steps)
         return f"step {step:>{len(total)}}/{total}"
 
-    def _print(self, text: str, style: str | None = None) -> None:
-        # As it is: no markup in paths and tracebacks, no wrapping in a log file.
-        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    def _print(self, text: str) -> None:
+        # As it is: no markup in paths, no wrapping in a log file.
+        self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
         self._last_line = time.monotonic()

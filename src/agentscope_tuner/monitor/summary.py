@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
+
+from agentscope_tuner.visible import visible
 
 REWARD = "reward/mean"
 LOSS = "policy/loss"
@@ -46,7 +49,9 @@ class RunSummary:
         for column in table.columns[1:]:
             column.justify = "right"
         for name, (before, after) in self.changes.items():
-            table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+            table.add_row(
+                escape(visible(name)), f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"
+            )
         return table
 
 

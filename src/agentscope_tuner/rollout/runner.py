@@ -25,6 +25,7 @@ from agentscope_tuner.rollout.boundary import RETRIED, RolloutFailure, guarded
 from agentscope_tuner.rollout.deadline import DeadlineExceeded, SelfCancelled, run_until
 from agentscope_tuner.rollout.logger import RolloutLogger
 from agentscope_tuner.trajectory import Rollout, RolloutError, RolloutGroup
+from agentscope_tuner.visible import visible
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 OpenSession = Callable[..., Session]
@@ -194,8 +195,8 @@ class RolloutRunner:
             "Rollout %s failed (%s): %s%s",
             rollout_id,
             error.kind,
-            error.message,
-            f"\n{error.traceback}" if error.traceback else "",
+            visible(error.message),
+            visible(f"\n{error.traceback}") if error.traceback else "",
         )
 
     def _log(self, level: int, text: str, *arguments: str) -> None:
