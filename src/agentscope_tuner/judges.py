@@ -73,8 +73,10 @@ def _check(name: str, metric: Any, weight: Weight) -> None:
     try:
         for value in weight.values() if isinstance(weight, Mapping) else (weight,):
             finite_number(value)
-    except ValueError as error:
-        raise InputError(f"The weight of the metric {name!r} {error}.") from None
+    except (TypeError, ValueError):
+        raise InputError(
+            f"The weight of the metric {name!r} must be a finite number, not {weight!r}."
+        ) from None
     categories: Any = getattr(metric, "categories", None)
     if not isinstance(weight, Mapping):
         if not categories:
@@ -110,8 +112,8 @@ def _value(name: str, result: Any, weight: Weight) -> float:
         return float(weight[value])
     try:
         return finite_number(value)
-    except ValueError as error:
-        raise ValueError(f"the metric {name!r} {error}") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"the metric {name!r} must be a finite number, not {value!r}") from None
 
 
 def _solution(response: Any) -> Any:
