@@ -127,6 +127,9 @@ def tune(
     if judge_func is not None:
         check_judge_function(judge_func)
     # Heavy imports wait until the arguments are known to be good.
+    from agentscope_tuner.engine.preflight import refuse_missing_models
+
+    refuse_missing_models(config)
     from agentscope_tuner.engine import commands
     from agentscope_tuner.engine.run_directory import name_repetition
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -78,6 +79,34 @@ def test_bad_input_is_one_sentence_and_ends_with_2(
     assert ended.code == 2
     assert sentence in " ".join(ended.err.split())
     assert "Traceback" not in ended.err
+
+
+def test_a_model_that_is_not_there_is_refused_before_anything_is_imported_or_written(
+    program: Path,
+) -> None:
+    text = program.read_text()
+    program.write_text(re.sub(r'model_path="[^"]*"', 'model_path="./nowhere"', text))
+    code = (
+        "import sys\n"
+        "from agentscope_tuner.cli import main\n"
+        f"sys.argv = ['astuner', 'run', {str(program)!r}]\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "model_path './nowhere' does not exist" in done.stderr
+    assert done.stdout == "False\n"
+    assert not Path("checkpoints").exists()
+
+
+def test_a_missing_api_key_is_refused_before_anything_is_written(
+    astuner: Astuner, program: Path
+) -> None:
+    server = "{name: j, model_path: x, base_url: 'http://localhost:1', api_key_env: NO_SUCH_KEY}"
+    ended = astuner("run", program, "--set", f"explorer.auxiliary_models=[{server}]")
+    assert ended.code == 2
+    assert "NO_SUCH_KEY, which is not set" in " ".join(ended.err.split())
+    assert not Path("checkpoints").exists()
 
 
 def test_check_shows_a_task_with_a_date(astuner: Astuner, program: Path) -> None:

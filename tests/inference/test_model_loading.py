@@ -13,7 +13,7 @@ from tiny_models import CONFIGS, letter_tokenizer, tiny_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.inference import loading
+from agentscope_tuner.inference import finding, loading
 from agentscope_tuner.inference.loading import (
     check_architecture,
     check_memory,
@@ -22,6 +22,7 @@ from agentscope_tuner.inference.loading import (
     load_tokenizer,
     resolve_model,
 )
+from agentscope_tuner.inference.memory import free_memory
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_directory_that_is_no_model_says_what_it_lacks(directory, missing, mes
 
 
 def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(monkeypatch):
-    monkeypatch.setattr(loading, "_from_hub", None)
+    monkeypatch.setattr(finding, "_from_hub", None)
     for path in ("/no/such/model", "./no-such-model", "~/no-such-model", "no-such.gguf"):
         with pytest.raises(InputError, match="does not exist"):
             resolve_model(path)
@@ -79,7 +80,7 @@ def test_an_unreachable_hub_is_one_sentence_and_soon(monkeypatch, tmp_path):
     def unreachable(*args, **kwargs):
         raise ConnectionError("Name or service not known")
 
-    monkeypatch.setattr(loading.HfApi, "model_info", unreachable)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
     with pytest.raises(InputError, match="the hub cannot be asked") as caught:
         resolve_model("some-org/some-model")
     assert "\n" not in str(caught.value)
@@ -160,6 +161,20 @@ def test_memory_is_checked_before_anything_is_loaded():
     huge = LlamaConfig(hidden_size=16384, num_hidden_layers=126, intermediate_size=53248)
     with pytest.raises(InputError, match=r"needs about \d+\.\d GB of memory, but cpu has"):
         check_memory(huge, training=False, device="cpu")
+
+
+def test_free_memory_is_that_of_the_machine():
+    assert 2**20 < free_memory(torch.device("cpu")) < 2**50
+
+
+def test_a_model_is_found_without_importing_what_could_load_it(directory):
+    code = (
+        "import sys; from agentscope_tuner.inference.finding import find_model\n"
+        f"find_model({str(directory)!r})\n"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_loading_prints_nothing(directory):

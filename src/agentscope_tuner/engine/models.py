@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizer
 
 from agentscope_tuner.chat.served import ServedModel, serve_model
 from agentscope_tuner.config.schema import ChatModelSettings, Config
+from agentscope_tuner.engine.preflight import api_key
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.loading import (
     check_architecture,
@@ -149,15 +149,9 @@ def auxiliary_models(
 
 
 def _remote(name: str, settings: ChatModelSettings) -> OpenAIChatModel:
-    key = os.environ.get(settings.api_key_env, "") if settings.api_key_env else "none"
-    if not key:
-        raise InputError(
-            f"The auxiliary model {name!r} wants its API key in the environment variable "
-            f"{settings.api_key_env}, which is not set."
-        )
     return OpenAIChatModel(
         settings.model_path,
-        api_key=key,
+        api_key=api_key(name, settings),
         stream=False,
         client_kwargs={"base_url": settings.base_url},
         generate_kwargs={

