@@ -6,11 +6,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from agentscope_tuner.inference.engine import Engine
 from tiny_models import of_tokens, random_prompts, reference_greedy, reference_logps, tiny_model
 
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.base import SamplingParams
+from agentscope_tuner.inference.model_runner import ModelRunner
 from agentscope_tuner.inference.pages import PAGE_TOKENS
 from agentscope_tuner.inference.request import Request
 from agentscope_tuner.trajectory import Sampled
@@ -124,7 +124,7 @@ async def test_a_cache_too_small_for_all_makes_requests_wait_not_fail(model, mak
 async def test_a_completion_says_which_weights_sampled_each_of_its_tokens(model, tokenizer):
     """A request that lost its pages goes on under the weights that came meanwhile."""
     loop = asyncio.get_running_loop()
-    engine = Engine(
+    engine = ModelRunner(
         model.config,
         model.state_dict(),
         tokenizer,

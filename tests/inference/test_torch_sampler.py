@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 import torch
-from agentscope_tuner.inference.torch_engine import TorchSampler
 from tiny_models import random_prompts, reference_greedy, tiny_model
 
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.inference.base import SamplingParams
+from agentscope_tuner.inference.torch_sampler import TorchSampler
 
 PROMPT = random_prompts(1)[0]
 GREEDY = SamplingParams(max_tokens=30, temperature=0.0)
