@@ -58,7 +58,7 @@ def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
 
     Raises what `work` raises, and KeyboardInterrupt if it was cancelled by Ctrl-C.
     """
-    if not _is_inside_a_loop():
+    if not is_inside_a_loop():
         return _run(work)
     outcome: list[T] = []
     failure: list[BaseException] = []
@@ -77,7 +77,8 @@ def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
     return outcome[0]
 
 
-def _is_inside_a_loop() -> bool:
+def is_inside_a_loop() -> bool:
+    """Whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from agentscope_tuner.config.arguments import AlgorithmConfig, DatasetConfig, TunerModelConfig
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.event_loop import run_to_completion
+from agentscope_tuner.event_loop import is_inside_a_loop, run_to_completion
 from agentscope_tuner.functions import load_function, reference_to
 from agentscope_tuner.workflow import (
     JudgeType,
@@ -45,6 +46,8 @@ class Invocation:
 _invocation: ContextVar[Invocation | None] = ContextVar("invocation", default=None)
 _loading: ContextVar[str | None] = ContextVar("loading", default=None)
 """The configured function whose file is being imported."""
+_running = threading.Lock()
+"""Held while a run or a look at one is under way."""
 
 
 @contextmanager
@@ -130,23 +133,53 @@ def tune(
     from agentscope_tuner.engine.preflight import refuse_missing_models
 
     refuse_missing_models(config)
-    from agentscope_tuner.engine import commands
-    from agentscope_tuner.engine.run_directory import name_repetition
+    with _alone():
+        from agentscope_tuner.engine import commands
+        from agentscope_tuner.engine.run_directory import name_repetition
+        from agentscope_tuner.engine.stop import StopRequest
 
-    if invocation.command == "run":
-        resume = resume or invocation.resume
-        if config_path is not None and not resume:
-            name_repetition(config, Path(config_path))
-        result = run_to_completion(
-            commands.run(config, workflow_func=workflow_func, judge_func=judge_func, resume=resume)
+        if invocation.command == "run":
+            resume = resume or invocation.resume
+            if config_path is not None and not resume:
+                name_repetition(config, Path(config_path))
+            stop = StopRequest()
+            run = commands.run(
+                config,
+                workflow_func=workflow_func,
+                judge_func=judge_func,
+                resume=resume,
+                stop=stop,
+            )
+            with stop.relaying() if is_inside_a_loop() else nullcontext():
+                result = run_to_completion(run)
+            invocation.interrupted |= not result.finished
+            return result
+        command: Callable[..., Coroutine[Any, Any, None]] = getattr(commands, invocation.command)
+        look = command(
+            config, workflow_func=workflow_func, judge_func=judge_func, **invocation.options
         )
-        invocation.interrupted |= not result.finished
-        return result
-    command: Callable[..., Coroutine[Any, Any, None]] = getattr(commands, invocation.command)
-    run_to_completion(
-        command(config, workflow_func=workflow_func, judge_func=judge_func, **invocation.options)
-    )
+        with StopRequest(at_once=True).relaying() if is_inside_a_loop() else nullcontext():
+            run_to_completion(look)
     raise SystemExit(0)  # what the script would do next needs a result, and there is none
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Refuse a second run beside the first: both would want all threads and most of the memory, and
+    what is global to a process (random streams, signals, torch's settings) would be shared.
+
+    Waiting instead would be for hours, and for ever where the second is called by the first's
+    workflow.
+    """
+    if not _running.acquire(blocking=False):
+        raise InputError(
+            "tune() is running in this process already: call it again when that one has returned, "
+            "or in a process of its own."
+        )
+    try:
+        yield
+    finally:
+        _running.release()
 
 
 def _function(given: F | None, configured: str | None) -> F | None:

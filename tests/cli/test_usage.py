@@ -223,6 +223,26 @@ def test_a_run_that_was_asked_to_stop_ends_with_130(astuner: Astuner, program: P
     assert "--resume" in ended.out
 
 
+def test_a_run_inside_an_event_loop_is_stopped_by_the_first_ctrl_c(
+    astuner: Astuner, program: Path
+) -> None:
+    once = (
+        "import os, signal\n"
+        "    if not hasattr(judge, 'asked'):\n"
+        "        judge.asked = True\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return JudgeOutput("
+    )
+    text = program.read_text().replace("return JudgeOutput(", once, 1)
+    head, main = text.split("if __name__")
+    inside = main.splitlines()[1:]
+    script = [head, "async def main():", *inside, "import asyncio", "asyncio.run(main())"]
+    program.write_text("\n".join(script))
+    ended = astuner("run", program)
+    assert ended.code == 130
+    assert "--resume" in ended.out
+
+
 def test_arguments_that_are_no_options_reach_the_script(astuner: Astuner, tmp_path: Path) -> None:
     script = tmp_path / "show.py"
     script.write_text("import sys\nprint(sys.argv[1:])\nsys.exit(7)\n")

@@ -45,6 +45,7 @@ async def run(
     workflow_func: WorkflowType | None,
     judge_func: JudgeType | None,
     resume: bool,
+    stop: StopRequest,
 ) -> TuneResult:
     """Train to the last step, or to a stop request; see `tune()`."""
     algorithm = make_algorithm(config)
@@ -82,7 +83,6 @@ async def run(
             resumed_step=state["loop"]["step"] if state else None,
         )
         record = RunRecord(info, taskset.total_steps, monitors, console, lock, store, checkpoint)
-        stop = StopRequest()
         settings = LoopSettings(
             group_size=config.algorithm.repeat_times,
             total_steps=taskset.total_steps,
