@@ -17,8 +17,17 @@ from peers import ENVIRONMENTS
 from race import Unavailable
 from results import Outcome, Row, page, write
 
-SUBJECTS = ("sampling", "demo", "training", "turns", "memory", "concurrency", "overhead")
-QUICK_SUBJECTS = ("sampling", "demo", "memory", "concurrency", "overhead")
+SUBJECTS = (
+    "sampling",
+    "agents",
+    "demo",
+    "training",
+    "turns",
+    "memory",
+    "concurrency",
+    "overhead",
+)
+QUICK_SUBJECTS = ("sampling", "agents", "demo", "memory", "concurrency", "overhead")
 
 
 def run(subject: str, quick: bool) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 ORDINARY_TOKENS = range(100, 40_000)
 """Ids of SmolLM2's vocabulary that are no special tokens."""
@@ -16,6 +17,54 @@ def prompts(seed: int, *, requests: int, samples: int, tokens: int) -> list[list
     draw = random.Random(seed)
     distinct = [draw.choices(ORDINARY_TOKENS, k=tokens) for _ in range(requests // samples)]
     return [prompt for prompt in distinct for _ in range(samples)]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLoad:
+    """Rollouts of several turns behind one system prompt: in each turn an observation is read and
+    an answer sampled. A rollout's next turn arrives when its last one has ended."""
+
+    rollouts: int
+    shared: int
+    """Tokens of system prompt and tools."""
+    turns: int
+    observed: int
+    """Tokens a turn."""
+    sampled: int
+    """Tokens a turn."""
+
+    def conversations(self, seed: int) -> list[list[list[int]]]:
+        """By rollout and turn: the tokens to read before sampling."""
+        draw = random.Random(seed)
+        system = draw.choices(ORDINARY_TOKENS, k=self.shared)
+
+        def observations() -> list[list[int]]:
+            turns = [draw.choices(ORDINARY_TOKENS, k=self.observed) for _ in range(self.turns)]
+            return [system + turns[0], *turns[1:]]
+
+        return [observations() for _ in range(self.rollouts)]
+
+    @property
+    def sampled_tokens(self) -> int:
+        """Of all rollouts."""
+        return self.rollouts * self.turns * self.sampled
+
+    @property
+    def computed_tokens(self) -> int:
+        """Those that have to be computed: the system prompt once, a last sampled one never."""
+        own = self.turns * (self.observed + self.sampled) - 1
+        return self.shared + self.rollouts * own
+
+    @property
+    def attended_tokens(self) -> int:
+        """Tokens that all computed tokens see, each itself included."""
+        length = self.shared + self.turns * (self.observed + self.sampled) - 1
+        return triangle(self.shared) + self.rollouts * (triangle(length) - triangle(self.shared))
+
+
+def triangle(n: int) -> int:
+    """1 + 2 + ... + n."""
+    return n * (n + 1) // 2
 
 
 def rollouts(

@@ -21,18 +21,25 @@ def main() -> None:
         load_config(directory),
         load_model(directory, torch.bfloat16).state_dict(),
         load_tokenizer(directory),
-        max_model_len=1024,
+        max_model_len=channel.settings["max_length"],
+        cache_bytes=channel.settings["cache_bytes"],
     )
     loop = asyncio.new_event_loop()
 
-    async def sample(prompts: list[list[int]], params: SamplingParams) -> None:
-        await asyncio.gather(*(sampler.sample(prompt, params) for prompt in prompts))
+    async def converse(turns: list[list[int]], params: SamplingParams) -> None:
+        tokens: list[int] = []
+        for observation in turns:
+            tokens += observation
+            tokens += (await sampler.sample(tokens, params)).token_ids
+
+    async def sample(conversations: list[list[list[int]]], params: SamplingParams) -> None:
+        await asyncio.gather(*(converse(turns, params) for turns in conversations))
 
     def work(request: Message) -> Message:
         before = sampler.stats()
         with Timer() as timer:
             loop.run_until_complete(
-                sample(request["prompts"], SamplingParams(max_tokens=request["new"]))
+                sample(request["conversations"], SamplingParams(max_tokens=request["new"]))
             )
         after = sampler.stats()
         return {

