@@ -7,7 +7,8 @@ from tiny_models import support_ids
 
 from agentscope_tuner.inference.base import LEAST_TEMPERATURE
 from agentscope_tuner.inference.drawing import Distribution, as_support, draw
-from agentscope_tuner.inference.native import ELEMENTS, NativeOps, compiled
+from agentscope_tuner.inference.kernels import compiled
+from agentscope_tuner.inference.native import NativeOps
 from agentscope_tuner.inference.ops import TorchOps
 
 DRAWS = 20_000
@@ -104,8 +105,8 @@ def test_the_lowest_temperature_is_numbers_all_the_way(dtype, top_p):
     """The bound below which a temperature is 0 leaves room for any logits of a model."""
     logits = torch.tensor([[-1e4, 3e4, 2.9e4, 0.0]] * 2, dtype=dtype)
     kernels = [TorchOps.draw.__get__(object())]
-    if (library := compiled(ELEMENTS[dtype])) is not None:
-        kernels.append(NativeOps(None, {}, library, 0).draw)
+    if (library := compiled(dtype)) is not None:
+        kernels.append(NativeOps(None, {}, library).draw)
     wishes = [Distribution(LEAST_TEMPERATURE, top_p, uniform) for uniform in (1e-9, 0.99)]
     for kernel in kernels:
         draws = draw(logits, wishes, kernel)

@@ -1,10 +1,13 @@
 """The compiled kernels against plain torch, and the life without a compiler."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_models import CONFIGS, random_prompts, reference_greedy, tiny_model
 
-from agentscope_tuner.inference import native
+from agentscope_tuner.inference import kernels, linear, native, tiles
 from agentscope_tuner.inference.architecture import Architecture, rotary_tables
 from agentscope_tuner.inference.base import SamplingParams
 from agentscope_tuner.inference.batch import Batch, Span
@@ -28,7 +31,7 @@ def both(request):
     config = CONFIGS["gemma3-window"]()
     config.head_dim = 32
     architecture = Architecture.from_config(config)
-    rotary = rotary_tables(config, 256)
+    rotary = rotary_tables(config, 512)
     compiled = choose_ops(architecture, rotary, request.param, CPU)
     assert isinstance(compiled, NativeOps)
     return TorchOps(architecture, rotary), compiled, request.param
@@ -61,11 +64,9 @@ def test_activations_agree(both, activation):
 
 
 @pytest.mark.parametrize("layer", [0, 1], ids=["window", "full"])
-@pytest.mark.parametrize("short_span", [256, 0], ids=["by token", "by span"])
 @pytest.mark.parametrize("normed", [True, False])
-def test_attention_agrees_and_stores_the_same(both, layer, short_span, normed):
+def test_attention_agrees_and_stores_the_same(both, layer, normed):
     reference, compiled, dtype = both
-    compiled._short_span = short_span
     arch = reference.architecture
     torch.manual_seed(0)
     caches = [KVCache(arch.layers, 20, arch.kv_heads, arch.head_dim, dtype, CPU) for _ in range(2)]
@@ -100,7 +101,8 @@ def test_draws_agree(both):
 
 
 async def test_without_a_compiler_torch_samples_the_same(monkeypatch, make_sampler):
-    monkeypatch.setattr(native, "compiled", lambda defines: None)
+    for module in (native, linear):
+        monkeypatch.setattr(module, "compiled", lambda dtype: None)
     model, (prompt,) = tiny_model("qwen3"), random_prompts(1)
     completion = await make_sampler(model).sample(
         prompt, SamplingParams(max_tokens=20, temperature=0.0)
@@ -111,5 +113,88 @@ async def test_without_a_compiler_torch_samples_the_same(monkeypatch, make_sampl
 def test_a_compiler_that_fails_is_survived_with_a_warning(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("ASTUNER_CACHE", str(tmp_path))
     monkeypatch.setenv("CC", "false")
-    assert native.compiled.__wrapped__(()) is None
+    assert kernels.compiled.__wrapped__(torch.float32) is None
     assert "slow" in caplog.text
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [0, 1, 3, 5, 12, 13, 40, 110])
+def test_products_agree_and_a_row_is_the_same_bits_beside_any_others(rows, bias):
+    library = kernels.compiled(torch.bfloat16)
+    torch.manual_seed(rows)
+    for inputs, outputs in ((64, 96), (34, 40), (576, 128)):
+        weight = torch.randn(outputs, inputs).bfloat16()
+        bias_O = torch.randn(outputs).bfloat16() if bias else None
+        product = linear.product(library, weight, bias_O)
+        x = torch.randn(rows, inputs).bfloat16()
+        together = product(x)
+        agree(together, F.linear(x, weight, bias_O), torch.bfloat16)
+        for row in range(rows):
+            assert torch.equal(product(x[row : row + 1])[0], together[row])
+
+
+TREE = [
+    [*range(8), 30],
+    [*range(16), 31],
+    [*range(16), 32, 33],
+    [*range(8), *range(20, 28), 34],
+    [40],
+]
+"""Pages of sequences that fork: the first eight shared by four of them, eight more by two."""
+
+
+def test_shared_pages_are_read_once_for_all_that_share_them():
+    spans = [Span([1] * (1 + i % 2), 16 * len(p) - 9, p, True) for i, p in enumerate(TREE)]
+    levels = tiles.run_levels(Batch.build(sorted(spans, key=lambda s: len(s.tokens)), CPU))
+    shared = [[run for run in level if run.end < tiles.TO_THE_END] for level in levels]
+    assert [[(len(r.tokens), r.begin, r.end) for r in level] for level in shared] == [
+        [(6, 0, 8)],
+        [(3, 8, 16)],
+        [],
+    ]
+    for level in levels:
+        rows = [row for run in level for row in run.tokens]
+        assert len(rows) == len(set(rows))
+    last = [row for level in levels for r in level if r.end == tiles.TO_THE_END for row in r.tokens]
+    assert sorted(last) == list(range(7))
+
+
+@pytest.mark.parametrize("layer", [0, 1], ids=["window", "full"])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_attention_over_shared_pages_agrees_and_is_the_same_bits_alone(both, layer, kv_heads):
+    attention_over_shared_pages(*both, layer, kv_heads)
+
+
+def attention_over_shared_pages(reference, compiled, dtype, layer, kv_heads):
+    arch = replace(reference.architecture, heads=4, kv_heads=kv_heads)
+    reference.architecture = compiled.architecture = arch
+    torch.manual_seed(kv_heads)
+    cache = KVCache(arch.layers, 50, arch.kv_heads, arch.head_dim, dtype, CPU)
+    cache.keys.copy_(torch.randn_like(cache.keys))
+    cache.values.copy_(torch.randn_like(cache.values))
+    lengths = [1, 1, 5, 3, 9]
+    spans = [
+        Span([1] * count, 16 * len(pages) - count - 2, pages, True)
+        for count, pages in zip(lengths, TREE, strict=True)
+    ]
+    qkv = torch.randn(sum(lengths), (4 + 2 * kv_heads) * arch.head_dim).to(dtype)
+
+    def attend(ops, of, x):
+        return ops.attention(x.clone(), None, None, layer, Batch.build(of, CPU), cache)
+
+    together = attend(compiled, spans, qkv)
+    agree(together, attend(reference, spans, qkv), dtype)
+    parts = zip(spans, qkv.split(lengths), strict=True)
+    alone = torch.cat([attend(compiled, [span], x) for span, x in parts])
+    assert torch.equal(alone, together)
+
+
+def test_bf16_dot_instructions_agree(both, monkeypatch, tmp_path):
+    """What AMD's processors run; Intel's have the instructions, and are slow at them."""
+    if "avx512_bf16" not in kernels.cpu_flags():
+        pytest.skip("the processor has no such instructions")
+    reference, compiled, dtype = both
+    monkeypatch.setenv("ASTUNER_CACHE", str(tmp_path))
+    monkeypatch.setattr(kernels, "_bf16_dot_at_full_rate", lambda: True)
+    compiled._library = kernels.compiled.__wrapped__(dtype)
+    attention_over_shared_pages(reference, compiled, dtype, layer=1, kv_heads=2)

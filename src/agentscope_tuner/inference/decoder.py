@@ -19,7 +19,7 @@ from transformers import PreTrainedConfig
 from agentscope_tuner.inference.architecture import Architecture, rotary_tables
 from agentscope_tuner.inference.batch import Batch
 from agentscope_tuner.inference.cache import KVCache
-from agentscope_tuner.inference.linear import Linear, in_blocks, pack_linear
+from agentscope_tuner.inference.linear import Linear, pack_linear
 from agentscope_tuner.inference.native import choose_ops
 
 
@@ -86,8 +86,7 @@ class Decoder:
             return get(name) + 1 if arch.gemma else own(name)
 
         def pack(weight_OI: Tensor, bias_O: Tensor | None = None) -> Linear:
-            packed = pack_linear(weight_OI, bias_O)
-            return in_blocks(packed) if self._deterministic else packed
+            return pack_linear(weight_OI, bias_O, deterministic=self._deterministic)
 
         def linear(layer: str, *names: str) -> Linear:
             full = [f"{layer}{name}" for name in names]

@@ -1,22 +1,13 @@
-"""The steps of `ops.py` as fused CPU kernels, compiled from `native.c` when first needed.
+"""The steps of `ops.py` as fused CPU kernels (`kernels.py`).
 
 They need a C compiler and OpenMP; without them, or for shapes that the kernels do not take, the
-steps run in plain torch, several times slower.
+steps run in plain torch, several times slower. What the kernels compute for a token depends, to the
+last bit, on nothing that is computed beside it.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
-import logging
-import math
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -25,28 +16,18 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import Architecture
 from agentscope_tuner.inference.batch import Batch
 from agentscope_tuner.inference.cache import KVCache
-from agentscope_tuner.inference.files import cache_directory
+from agentscope_tuner.inference.kernels import ELEMENTS, compiled
 from agentscope_tuner.inference.ops import Rotary, TorchOps
-
-log = logging.getLogger(__name__)
-
-SOURCE = Path(__file__).with_name("native.c")
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
-ELEMENTS = {torch.bfloat16: (), torch.float32: ("-DELEMENT_F32",)}
-SHORT_SPAN = 256
-"""Up to this many tokens of context, a span is attended to token by token, without torch. As no
-token's attention depends on the span then, a deterministic sampler attends to all spans so."""
+from agentscope_tuner.inference.tiles import Tiles
 
 
 class NativeOps(TorchOps):
     """`TorchOps` on a CPU, in bf16 or fp32."""
 
-    def __init__(
-        self, architecture: Architecture, rotary: Rotary, library: ctypes.CDLL, short_span: float
-    ) -> None:
+    def __init__(self, architecture: Architecture, rotary: Rotary, library: ctypes.CDLL) -> None:
         super().__init__(architecture, rotary)
         self._library = library
-        self._short_span = short_span
+        self._tiled: tuple[Batch, Tiles] | None = None
 
     def norm(self, x: Tensor, weight: Tensor) -> Tensor:
         """See `TorchOps.norm`."""
@@ -96,31 +77,24 @@ class NativeOps(TorchOps):
             *heads,
         )
         out_TF = qkv_TF.new_empty(len(qkv_TF), arch.heads * arch.head_dim)
-
-        def attend(rows: slice) -> None:
+        tiles = self._tiles(batch)
+        for level_U5 in tiles.levels:
             self._library.attend(
-                qkv_TF[rows].data_ptr(),
+                qkv_TF.data_ptr(),
                 keys,
                 values,
-                batch.positions_T[rows].data_ptr(),
-                batch.span_T[rows].data_ptr(),
+                batch.positions_T.data_ptr(),
+                batch.span_T.data_ptr(),
                 *pages,
-                out_TF[rows].data_ptr(),
-                len(out_TF[rows]),
+                level_U5.data_ptr(),
+                len(level_U5),
+                tiles.order.data_ptr(),
+                tiles.state.data_ptr(),
+                out_TF.data_ptr(),
                 *heads,
                 window or 0,
                 ctypes.c_float(arch.score_scale),
             )
-
-        if batch.singles:
-            attend(slice(batch.singles))
-        for index, rows in batch.longer_spans():
-            if batch.spans[index].end <= self._short_span:
-                attend(rows)
-            else:
-                q_THD = qkv_TF[rows].unflatten(-1, (-1, arch.head_dim))[:, : arch.heads]
-                out_THD = self.attend_span(q_THD, layer, index, rows, batch, cache)
-                out_TF[rows] = out_THD.flatten(1)
         return out_TF
 
     def draw(
@@ -140,6 +114,14 @@ class NativeOps(TorchOps):
             vocab_size,
         )
         return tokens_B, logprobs_B
+
+    def _tiles(self, batch: Batch) -> Tiles:
+        """The same for all layers."""
+        if self._tiled is None or self._tiled[0] is not batch:
+            arch = self.architecture
+            tiles = Tiles.build(batch, arch.heads, arch.kv_heads, arch.head_dim)
+            self._tiled = batch, tiles
+        return self._tiled[1]
 
     def _add_norm(self, x: Tensor, y: int, weight: Tensor) -> Tensor:
         size = len(weight)
@@ -176,10 +158,9 @@ def choose_ops(
         and architecture.head_dim <= 256
         and architecture.heads // architecture.kv_heads <= 16
     )
-    library = compiled(ELEMENTS[dtype]) if fits else None
+    library = compiled(dtype) if fits else None
     if library is not None:
-        short_span = math.inf if deterministic else SHORT_SPAN
-        return NativeOps(architecture, rotary, library, short_span)
+        return NativeOps(architecture, rotary, library)
     if deterministic:
         raise InputError(
             "deterministic: true needs a CPU, a C compiler, and a model in bfloat16 or float32 "
@@ -187,61 +168,3 @@ def choose_ops(
             f"{device.type}, {dtype} and {architecture.head_dim} dimensions."
         )
     return TorchOps(architecture, rotary)
-
-
-@functools.cache
-def compiled(defines: tuple[str, ...]) -> ctypes.CDLL | None:
-    """The kernels for one element type, or None (and a warning) if they cannot be compiled here."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        log.warning("no C compiler (cc, gcc or $CC): sampling on this CPU will be slow")
-        return None
-    flags = (*FLAGS, *defines)
-    if platform.machine() == "x86_64":
-        flags += ("-mprefer-vector-width=512",)
-    target = cache_directory() / "kernels" / f"native-{_digest(compiler, *flags)}.so"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as building:
-            # Two steps, so that no second OpenMP is linked: torch has loaded its own.
-            steps = [
-                [compiler, *flags, "-c", str(SOURCE), "-o", "native.o"],
-                [compiler, "-shared", "native.o", "-lm", "-o", "native.so"],
-            ]
-            for step in steps:
-                done = subprocess.run(step, cwd=building, capture_output=True, text=True)
-                if done.returncode:
-                    log.warning("no CPU kernels, sampling will be slow: %s", done.stderr.strip())
-                    return None
-            Path(building, "native.so").rename(target)
-    return _declared(ctypes.CDLL(str(target)))
-
-
-def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    """State the argument types: `p` pointer, `l` int64, `i` int, `f` float."""
-    kinds = {
-        "p": ctypes.c_void_p,
-        "l": ctypes.c_int64,
-        "i": ctypes.c_int,
-        "f": ctypes.c_float,
-    }
-    signatures = {
-        "add_norm": "ppppllf",
-        "gate": "pplli",
-        "rotate_and_store": "pppfppppplppllll",
-        "attend": "pppppplplllllf",
-        "draw": "pppppll",
-    }
-    for name, signature in signatures.items():
-        function = getattr(library, name)
-        function.argtypes = [kinds[kind] for kind in signature]
-        function.restype = None
-    return library
-
-
-def _digest(*parts: str) -> str:
-    """Names what was compiled: the source, the command and the processor."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else [platform.processor()]
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
-    return hashlib.sha256("\n".join([SOURCE.read_text(), flags, *parts]).encode()).hexdigest()[:12]
