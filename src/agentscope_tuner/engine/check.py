@@ -18,9 +18,10 @@ from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.local import LocalRollouts
 from agentscope_tuner.engine.models import ModelFiles, default_device, sampling_dtype
+from agentscope_tuner.engine.needs import refuse_what_does_not_fit, tuning_needs
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.inference.loading import load_model
-from agentscope_tuner.inference.memory import count_parameters, free_memory, memory_needed
+from agentscope_tuner.inference.memory import as_text, free_memory
 from agentscope_tuner.monitor.conversation import said
 from agentscope_tuner.tasks import Taskset
 from agentscope_tuner.training.packing import trained_tokens
@@ -42,12 +43,18 @@ async def check_workflow(
     sampling: Sampling,
     workflow_func: WorkflowType,
     judge_func: JudgeType | None,
+    *,
+    reference: bool,
 ) -> None:
-    """Run the first task once and show everything. Raises RunError if the rollout failed."""
+    """Run the first task once and show everything. Raises RunError if the rollout failed.
+
+    `reference`: whether the algorithm needs the starting model beside the tuned one.
+    """
     console = Console()
     device = default_device()
     settings = config.trained_model()
     files = ModelFiles.find(settings.model_path)
+    refuse_what_does_not_fit(config, files, training=False)
     model = load_model(files.directory, sampling_dtype(settings, device))
     weights = dict(model.named_parameters())
     rollouts = LocalRollouts(config, files, weights, workflow_func, judge_func, device)
@@ -67,10 +74,8 @@ async def check_workflow(
     shown = visible(json.dumps(task, ensure_ascii=False, default=str))  # dates, images
     console.print(f"[bold]task[/] {escape(shown)}", highlight=False)
     show_rollout(rollout, files.tokenizer, console)
-    parameters = count_parameters(files.config)
     console.print(
-        f"memory: tuning {parameters / 1e6:.0f}M parameters takes about "
-        f"{memory_needed(parameters, training=True) / 1e9:.1f} GB; "
+        f"memory: tuning takes about {as_text(tuning_needs(config, files, reference=reference))}; "
         f"{free_memory(device) / 1e9:.1f} GB are free on {device}",
         highlight=False,
     )

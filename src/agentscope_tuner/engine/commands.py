@@ -142,9 +142,15 @@ async def check(
     """Show one rollout; see `astuner check`."""
     if workflow_func is None:
         raise InputError("There is no workflow_func to check: give tune() one.")
-    make_algorithm(config)
-    sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
-    await check_workflow(config, training_taskset(config), sampling, workflow_func, judge_func)
+    algorithm = make_algorithm(config)
+    await check_workflow(
+        config,
+        training_taskset(config),
+        sampling_of(config.buffer.explorer_input.taskset.rollout_args),
+        workflow_func,
+        judge_func,
+        reference=algorithm.needs_reference,
+    )
 
 
 async def evaluate(

@@ -20,10 +20,11 @@ from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.local import LocalRollouts
 from agentscope_tuner.engine.loop import Evaluation, refuse_total_failure
 from agentscope_tuner.engine.models import ModelFiles, default_device, sampling_dtype
+from agentscope_tuner.engine.needs import refuse_what_does_not_fit
 from agentscope_tuner.engine.scores import ModelScores, Score, score_table, scores_json
 from agentscope_tuner.engine.source import find_source, short_name
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.inference.loading import check_memory, load_model
+from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 
@@ -117,7 +118,7 @@ def _load(
     config: Config, files: ModelFiles, workflow_func: WorkflowType, judge_func: JudgeType | None
 ) -> LocalRollouts:
     device = default_device()
-    check_memory(files.config, training=False, device=device)
+    refuse_what_does_not_fit(config, files, training=False)
     model = load_model(files.directory, sampling_dtype(config.trained_model(), device))
     weights = dict(model.named_parameters())
     return LocalRollouts(config, files, weights, workflow_func, judge_func, device)

@@ -27,11 +27,11 @@ from agentscope_tuner.engine.models import (
     start_sampler,
     training_dtype,
 )
-from agentscope_tuner.inference.loading import check_memory, load_model
+from agentscope_tuner.engine.needs import lora_settings, refuse_what_does_not_fit
+from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.training.learner import LocalLearner
-from agentscope_tuner.training.lora import LoraSettings
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory
 from agentscope_tuner.workflow import JudgeType, WorkflowType
@@ -117,7 +117,7 @@ class LocalEngine(LocalRollouts):
         """Load the model from its path, or from the `checkpoint` of a run that goes on."""
         device = default_device()
         files = ModelFiles.find(config.trained_model().model_path)
-        check_memory(files.config, training=True, device=device)
+        refuse_what_does_not_fit(config, files, training=True, reference=algorithm.needs_reference)
         self.learner = make_learner(
             config, files, device, total_steps, checkpoint, algorithm.needs_reference
         )
@@ -203,7 +203,7 @@ def make_learner(
             grad_clip=config.trainer.grad_clip,
         ),
         max_tokens_per_pack=pack if config.trainer.use_dynamic_bsz else 1,
-        lora=lora_settings(config) if lora.rank else None,
+        lora=lora_settings(lora) if lora.rank else None,
         # With adapters the model without them is the reference.
         reference=load_model(files.directory, torch.float32)
         if needs_reference and not lora.rank
@@ -212,17 +212,6 @@ def make_learner(
     if checkpoint is not None:
         learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
     return learner
-
-
-def lora_settings(config: Config) -> LoraSettings:
-    """The configured adapters."""
-    lora = config.model.lora
-    targets = lora.target_modules
-    return LoraSettings(
-        rank=lora.rank,
-        alpha=lora.alpha,
-        target_modules=targets if isinstance(targets, str) else tuple(targets),
-    )
 
 
 def split_batch(

@@ -30,11 +30,9 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import check_architecture
 from agentscope_tuner.inference.files import cache_directory
 from agentscope_tuner.inference.finding import GGUF, find_model
-from agentscope_tuner.inference.memory import check_memory
 
 __all__ = [
     "check_architecture",
-    "check_memory",
     "load_config",
     "load_model",
     "load_tokenizer",

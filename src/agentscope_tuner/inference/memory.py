@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import psutil
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from agentscope_tuner.errors import InputError
 
-SAMPLING_BYTES = 2
-"""A parameter to sample from, in bf16."""
-TRAINING_BYTES = 4 + 4 + 8 + 2
-"""A parameter to train: fp32 weight, gradient and Adam's two moments, and a bf16 copy."""
 WORKING_BYTES = 1e9
 """Activations, logits and the key-value cache of a small run."""
 
+Needs = Mapping[str, float]
+"""Bytes by what they are for."""
 
-def check_memory(config: PreTrainedConfig, *, training: bool, device: torch.device | str) -> None:
-    """Raise InputError if a device has too little free memory to sample from, or to train, a model.
 
-    An estimate from the number of parameters; long contexts and big batches need more.
+def refuse_too_little_memory(what: str, needs: Needs, device: torch.device) -> None:
+    """Raise InputError if a device has less free memory than `needs` and some to work in.
+
+    An estimate from the number of parameters; long contexts and big batches need more. `what`
+    begins the sentence: "Tuning this llama model of 1.10B parameters".
     """
-    device = torch.device(device)
-    parameters = count_parameters(config)
-    needed = memory_needed(parameters, training=training)
     free = free_memory(device)
-    if needed > free:
-        verb = "Training" if training else "Sampling from"
+    if total(needs) > free:
         raise InputError(
-            f"{verb} this {config.model_type} model of {parameters / 1e9:.2f}B parameters needs "
-            f"about {needed / 1e9:.1f} GB of memory, but {device} has {free / 1e9:.1f} GB free; "
-            "take a smaller model or a bigger machine."
+            f"{what} needs about {as_text(needs)}, but {device} has {free / 1e9:.1f} GB free; "
+            "take a smaller model, adapters in place of full tuning (model.lora.rank), or a bigger "
+            "machine."
         )
 
 
-def memory_needed(parameters: int, *, training: bool) -> float:
-    """Bytes that it takes to sample from, or to train, a model of this many parameters."""
-    return parameters * (SAMPLING_BYTES + TRAINING_BYTES * training) + WORKING_BYTES
+def as_text(needs: Needs) -> str:
+    """`22.3 GB of memory (weights 6.6, gradients 4.4, working 1.0)`."""
+    parts = {**needs, "working": WORKING_BYTES}
+    shown = ", ".join(f"{name} {amount / 1e9:.1f}" for name, amount in parts.items())
+    return f"{total(needs) / 1e9:.1f} GB of memory ({shown})"
+
+
+def total(needs: Needs) -> float:
+    """Bytes in all, with those to work in."""
+    return sum(needs.values()) + WORKING_BYTES
+
+
+def model_name(config: PreTrainedConfig) -> str:
+    """How messages speak of a model: by its type and size."""
+    return f"this {config.model_type} model of {count_parameters(config) / 1e9:.2f}B parameters"
 
 
 def count_parameters(config: PreTrainedConfig) -> int:

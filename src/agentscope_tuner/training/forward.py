@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import check_architecture
@@ -25,16 +25,21 @@ def prepare(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
 
     Raises InputError for an architecture that is unknown here or to the sampler.
     """
-    if model.config.model_type not in MODEL_TYPES:
-        raise InputError(
-            f"cannot train a model of type {model.config.model_type!r}; known types are: "
-            f"{', '.join(MODEL_TYPES)}"
-        )
-    check_architecture(model.config)  # what the sampler does not compute, as capped logits
+    check_trainable(model.config)
     model.set_attn_implementation(tree_attention.NAME)
     module: torch.nn.Module = model
     module.to(device).eval()
     return model
+
+
+def check_trainable(config: PreTrainedConfig) -> None:
+    """Raise InputError for an architecture that is unknown here or to the sampler."""
+    if config.model_type not in MODEL_TYPES:
+        raise InputError(
+            f"cannot train a model of type {config.model_type!r}; known types are: "
+            f"{', '.join(MODEL_TYPES)}"
+        )
+    check_architecture(config)  # what the sampler does not compute, as capped logits
 
 
 def predecessor_states(model: PreTrainedModel, pack: Pack) -> Tensor:

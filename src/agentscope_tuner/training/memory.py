@@ -1,4 +1,4 @@
-"""What a training step needs of memory, and how a CPU process holds on to it."""
+"""What training needs of memory, and how a CPU process holds on to it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from agentscope_tuner.inference.memory import count_parameters
 from agentscope_tuner.training.forward import predecessor_states
+from agentscope_tuner.training.lora import LoraSettings, add_adapters
 from agentscope_tuner.training.packing import pack_groups
 from agentscope_tuner.training.samples import TrainingSample, as_group
 
@@ -36,6 +38,37 @@ def give_back_freed_memory() -> None:
     trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def tuning_bytes(
+    config: PreTrainedConfig, dtype: torch.dtype, lora: LoraSettings | None, *, reference: bool
+) -> dict[str, float]:
+    """What a learner that computes in `dtype` holds, in bytes by what it is for.
+
+    All weights have a gradient and Adam's two moments in float32, and a float32 master beside a
+    lower `dtype`; with adapters only these do, and the frozen weights are there once more when they
+    are merged for the sampler. A reference is another copy in `dtype`, but with adapters the model
+    without them is the reference.
+    """
+    parameters = count_parameters(config)
+    frozen = parameters * dtype.itemsize
+    trained = parameters
+    needs: dict[str, float] = {}
+    if lora is not None:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+            add_adapters(model, lora)
+        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        needs = {"frozen weights": frozen, "merged": frozen}
+    copy = 0 if dtype == torch.float32 else dtype.itemsize
+    needs |= {
+        "adapters" if lora else "weights": trained * (4 + copy),
+        "gradients": trained * 4,
+        "optimizer": trained * 8,
+    }
+    if reference and lora is None:
+        needs["reference"] = frozen
+    return needs
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:
