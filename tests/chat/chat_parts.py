@@ -35,6 +35,7 @@ class ScriptedSampler:
         prompt_ids: list[int],
         params: SamplingParams,
         on_token: Callable[[int], None] | None = None,
+        abandoned: Callable[[], bool] | None = None,
     ) -> Completion:
         prompt_ids = list(prompt_ids)
         self.asked.append((prompt_ids, params))

@@ -78,7 +78,7 @@ async def test_pieces_arrive_while_the_model_still_samples(smol: PreTrainedToken
     ended = asyncio.Event()
 
     class Slow(ScriptedSampler):
-        async def sample(self, prompt_ids, params, on_token=None):  # type: ignore[no-untyped-def]
+        async def sample(self, prompt_ids, params, on_token=None, abandoned=None):
             for token in smol.encode("one two"):
                 on_token(token)
             await asyncio.sleep(0.3)

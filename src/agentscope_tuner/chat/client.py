@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
-import openai
 from agentscope.model import ChatResponse, OpenAIChatModel
+
+from agentscope_tuner.chat.transport import InProcessTransport, http
 
 # AgentScope prints every agent's every message; of hundreds of concurrent rollouts nobody can
 # read that. It reads the variable when an agent is
 # built, and a user's own value wins.
 os.environ.setdefault("AGENTSCOPE_DISABLE_CONSOLE_OUTPUT", "true")
 
-# openai 2.x speaks httpx, 3.x its successor httpx2; they have the same interface.
-_http: Any = importlib.import_module(
-    openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
-)
 
-
-class InProcessTransport(_http.AsyncBaseTransport):
-    """HTTP without a socket: requests go straight to the ASGI application.
-
-    Workflows may run agents in threads with event loops of their own; the application always runs
-    on the service's loop. A response is handed over when it is complete, streams included.
-    """
-
-    def __init__(self, app: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._asgi = _http.ASGITransport(app)
-        self._loop = loop
-
-    async def handle_async_request(self, request: Any) -> Any:
-        """Serve one request on the service's loop."""
-        if asyncio.get_running_loop() is self._loop:
-            return await self._asgi.handle_async_request(request)
-        return await asyncio.wrap_future(
-            asyncio.run_coroutine_threadsafe(self._asgi.handle_async_request(request), self._loop)
-        )
-
-
-class _SharedClient(_http.AsyncClient):
+class _SharedClient(http.AsyncClient):
     async def aclose(self) -> None:
         """Nothing: a workflow that closes its model's client would close everybody's."""
 
@@ -64,8 +39,7 @@ class RolloutChatModel(OpenAIChatModel):
     Agents of other libraries, and in other processes, reach the same rollout by `base_url`,
     `api_key` and `model_name`.
 
-    It answers as a whole (`stream=False`): what streams in process arrives at once anyway. An agent
-    may set `model.stream = True`.
+    It answers as a whole (`stream=False`); an agent may set `model.stream = True`.
     """
 
     def __init__(

@@ -17,8 +17,10 @@ from transformers import PreTrainedTokenizerBase
 
 from agentscope_tuner.chat import hermes
 from agentscope_tuner.chat.errors import RequestError
+from agentscope_tuner.chat.limits import MAX_SCHEMA, check_size
 from agentscope_tuner.chat.parsing import THINK_CLOSE, THINK_OPEN, Thinking
 from agentscope_tuner.chat.request import ChatRequest, Function, NamedToolChoice, Tool
+from agentscope_tuner.inference.grammar import parser_limits
 
 _JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _ANY_TEXT = r"/(.|\n)*/"
@@ -47,11 +49,14 @@ def grammar_for(
     schema = _schema(request)
     if calls is None and schema is None:
         return None
+    if schema is not None:
+        check_size("response_format", schema, MAX_SCHEMA)
     rules: list[str] = []
     answers: list[str] = []
     if calls is None and request.tools and request.tool_choice != "none" and hermes_calls:
         calls = request.tools  # the model may answer in the schema or call a tool
     if calls is not None:
+        check_size("tools", [tool.function.parameters for tool in calls], MAX_SCHEMA)
         if not hermes_calls:
             raise RequestError(
                 "A tool call can be forced only for models that write and read calls in the Hermes "
@@ -140,8 +145,8 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # of grammars, whose length is limited
 def _problem(grammar: str) -> str:
     """What llguidance cannot follow; empty if nothing."""
-    message = LLMatcher.validate_grammar(grammar)
+    message = LLMatcher.validate_grammar(grammar, limits=parser_limits())
     return str(message).partition("\n")[0] if message else ""

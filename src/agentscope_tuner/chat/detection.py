@@ -13,6 +13,7 @@ from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.library import TOOL_FORMATS, LibraryRenderer
 from agentscope_tuner.chat.rendering import TEMPLATE_ERRORS, ChatRenderer
 from agentscope_tuner.chat.template import TemplateRenderer
+from agentscope_tuner.chat.time_limit import time_limit
 from agentscope_tuner.errors import InputError
 
 REASONING_PARSERS = ("deepseek_r1", "qwen3")
@@ -62,7 +63,12 @@ def create_chat_renderer(
             f"{tokenizer.name_or_path!r}: its calls are read as 'hermes' or left as text (None)."
         )
     else:
-        renderer = TemplateRenderer(tokenizer, **options)
+        try:
+            renderer = TemplateRenderer(tokenizer, **options)
+        except TEMPLATE_ERRORS as error:
+            raise InputError(
+                f"The chat template of the model {tokenizer.name_or_path!r} cannot be used: {error}"
+            ) from error
     if enable_thinking is None:
         return renderer
     try:
@@ -121,17 +127,18 @@ def _agrees(tokenizer: PreTrainedTokenizerBase, config: Any, kwargs: Mapping[str
     ]
     try:
         renderer = create_renderer(tokenizer, config)
-        return all(
-            renderer.render_ids(messages, tools=tools, add_generation_prompt=True)
-            == tokenizer.apply_chat_template(
-                messages, tools=tools, add_generation_prompt=True, return_dict=False, **kwargs
+        with time_limit():
+            return all(
+                renderer.render_ids(messages, tools=tools, add_generation_prompt=True)
+                == tokenizer.apply_chat_template(
+                    messages, tools=tools, add_generation_prompt=True, return_dict=False, **kwargs
+                )
+                for messages, tools in (
+                    (conversation[:2], None),
+                    (conversation[1:2], [tool]),
+                    (conversation[:4], [tool]),
+                    (conversation, [tool]),
+                )
             )
-            for messages, tools in (
-                (conversation[:2], None),
-                (conversation[1:2], [tool]),
-                (conversation[:4], [tool]),
-                (conversation, [tool]),
-            )
-        )
-    except (*TEMPLATE_ERRORS, AssertionError):  # the family's special tokens are not there
+    except TEMPLATE_ERRORS:  # the family's special tokens are not there, for one
         return False

@@ -5,8 +5,8 @@
 
 Every rollout has a key of its own, which its requests carry as a bearer token: it opens this
 rollout and no other. The `model` field chooses among the served models. Whatever a client sends,
-the answer is a result or an error in OpenAI's form; a fault of our own is a status 500 and is kept
-in `Session.fault`.
+the answer is a result or an error in OpenAI's form; a status 500 is a fault of our own, in this
+call alone. A fault of the sampler is kept in `Session.fault` besides.
 """
 
 from __future__ import annotations
@@ -14,23 +14,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from agentscope_tuner.chat.answer_stream import AnswerStream, left
 from agentscope_tuner.chat.errors import RequestError, error_body
 from agentscope_tuner.chat.generation import Choice, Generation
-from agentscope_tuner.chat.request import parse_request
-from agentscope_tuner.chat.responses import Chunks, completion_body, event
+from agentscope_tuner.chat.limits import MAX_BODY
+from agentscope_tuner.chat.preparation import prepare
+from agentscope_tuner.chat.request import ChatRequest, parse_request
+from agentscope_tuner.chat.responses import Chunks, completion_body
 from agentscope_tuner.chat.session import Session, not_open
+from agentscope_tuner.chat.work import off_loop
 
-MAX_BODY = 16 * 1024 * 1024
-"""Bytes that a request may have."""
+SHORT = 64 * 2**10
+"""Bytes of a request that is read at once; a longer one is read beside the event loop."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,16 +70,13 @@ class Endpoint:
         ]
         return JSONResponse({"object": "list", "data": models})
 
-    async def _chat(self, request: Request) -> Response:
-        session = None
+    async def _chat(self, request: Request) -> Response | AnswerStream:
         try:
             session = self._session(request)
-            asked = parse_request(await _body(request))
-            generation = Generation(session, session.model_named(asked.model), asked)
+            asked = await _parse(await _body(request))
+            generation = Generation(session, await prepare(session, asked))
             if asked.stream:
-                return StreamingResponse(
-                    _stream(session, generation), media_type="text/event-stream"
-                )
+                return AnswerStream(generation, Chunks(generation))
             choices = await _while_connected(request, generation)
             return JSONResponse(completion_body(generation, choices))
         except RequestError as error:
@@ -83,7 +84,9 @@ class Endpoint:
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         except Exception as error:
-            return JSONResponse(_fault(session, error), status_code=500)
+            _log.error("the chat endpoint failed", exc_info=error)
+            message = f"internal error: {error!r}"
+            return JSONResponse(error_body(message, "server_error"), status_code=500)
 
     def _session(self, request: Request) -> Session:
         rollout_id = request.path_params["rollout_id"]
@@ -115,60 +118,27 @@ async def _body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
+async def _parse(body: bytes) -> ChatRequest:
+    return parse_request(body) if len(body) <= SHORT else await off_loop(parse_request, body)
+
+
 async def _while_connected(request: Request, generation: Generation) -> list[Choice]:
-    """The answers; sampling ends when the client goes away."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    answers = asyncio.ensure_future(generation.run())
-    leaving = asyncio.ensure_future(gone())
+    """The answers, recorded; sampling ends when the client goes away, and nothing is recorded."""
+    answers = asyncio.ensure_future(generation.sample())
+    leaving = asyncio.ensure_future(left(request.receive))
     try:
         await asyncio.wait((answers, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not answers.done():
             raise ClientDisconnect
-        return answers.result()
+        choices = answers.result()
+        generation.record(choices)
+        return choices
+    except BaseException:
+        generation.give_up()
+        raise
     finally:
         answers.cancel()
         leaving.cancel()
-
-
-async def _stream(session: Session, generation: Generation) -> AsyncIterator[bytes]:
-    """The answers as server-sent events, each piece when its token is sampled."""
-    chunks = Chunks(generation)
-    readers = [generation.reader() for _ in range(generation.request.n or 1)]
-    pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-    def on_token(index: int, token_id: int) -> None:
-        for delta in readers[index].push(token_id):
-            pieces.put_nowait(chunks.delta(index, delta))
-
-    answers = asyncio.ensure_future(generation.run(on_token))
-    answers.add_done_callback(lambda _: pieces.put_nowait(None))
-    try:
-        for index in range(len(readers)):
-            yield chunks.delta(index, {"role": "assistant", "content": ""})
-        while (piece := await pieces.get()) is not None:
-            yield piece
-        choices = answers.result()
-        for index, choice in enumerate(choices):
-            for delta in readers[index].finish(choice.message):
-                yield chunks.delta(index, delta)
-        yield chunks.end(choices)
-    except RequestError as error:
-        yield event(error.body())
-    except Exception as error:
-        yield event(_fault(session, error))
-    finally:
-        answers.cancel()
-
-
-def _fault(session: Session | None, error: Exception) -> dict[str, object]:
-    _log.error("the chat endpoint failed", exc_info=error)
-    if session is not None:
-        session.fault = error
-    return error_body(f"internal error: {error!r}", "server_error")
 
 
 def _refused(error: RequestError) -> Response:

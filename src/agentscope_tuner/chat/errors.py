@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+MAX_MESSAGE = 1000
+"""Characters of a message, which may quote the request."""
+
 
 class RequestError(Exception):
     """A request that is refused: a 4xx with a message that names what is wrong.
@@ -19,6 +22,7 @@ class RequestError(Exception):
         code: str | None = None,
         status: int = 400,
     ) -> None:
+        message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}..."
         super().__init__(message)
         self.message = message
         self.param = param

@@ -1,28 +1,28 @@
-"""One request on its way from messages to an answer."""
+"""Answers to a request: sampled, read, recorded."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Any
 
-from agentscope_tuner.chat.constraints import grammar_for
 from agentscope_tuner.chat.errors import RequestError
-from agentscope_tuner.chat.messages import ChatMessage, canonical
-from agentscope_tuner.chat.recorder import Plan, Settings
-from agentscope_tuner.chat.request import ChatRequest
-from agentscope_tuner.chat.served import ServedModel
-from agentscope_tuner.chat.session import Session
+from agentscope_tuner.chat.messages import ChatMessage
+from agentscope_tuner.chat.parsing import ParsedMessage
+from agentscope_tuner.chat.preparation import Prepared, digest
+from agentscope_tuner.chat.session import Session, not_open
 from agentscope_tuner.chat.streaming import DeltaReader
-from agentscope_tuner.inference.base import Completion, SamplingParams
+from agentscope_tuner.inference.base import Completion
+from agentscope_tuner.inference.grammar import GrammarError
 from agentscope_tuner.trajectory import AuxiliaryCall, Sampled
 
 OnToken = Callable[[int, int], None]
 """Called with the index of an answer and the token that it sampled next."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -35,162 +35,87 @@ class Choice:
 
 
 class Generation:
-    """A request that was found good: its prompt is planned, `run` samples its answers.
+    """A request on its way to its answers: `sample` them, then `record` them or `give_up`.
 
-    Raises RequestError for what the model does not serve, and for a prompt that is too long.
+    Args:
+        session: the rollout that asks.
+        prepared: what it asks.
     """
 
-    def __init__(self, session: Session, model: ServedModel, request: ChatRequest) -> None:
-        self.request = request
-        self.model = model
-        self.number = session.count_call()
-        self.id = f"chatcmpl-{session.rollout_id}-{self.number}"
+    def __init__(self, session: Session, prepared: Prepared) -> None:
+        self.id = f"chatcmpl-{session.rollout_id}-{prepared.number}"
         self.created = int(time.time())
+        self.request = prepared.request
+        self.model = prepared.model
+        self.prompt_ids = prepared.plan.prompt_ids
         self._session = session
-        self._recorder = session.recorder if model is session.policy else None
-        messages = canonical(request.messages)
-        tools = [tool.model_dump(exclude_none=True) for tool in request.tools or ()] or None
-        kwargs = request.chat_template_kwargs or {}
-        self.renderer = model.renderer.variant(kwargs)
-        self._check_tools(messages)
-        self._reads_tools = tools is not None and request.tool_choice != "none"
-        settings = Settings(json.dumps(tools), json.dumps(kwargs, sort_keys=True))
-        if self._recorder is None:
-            self._plan = Plan(self.renderer.render(messages, tools), messages, tools, settings)
-        else:
-            self._plan = self._recorder.plan(self.renderer, messages, tools, settings)
-        try:
-            self._grammar = grammar_for(
-                request,
-                model.tokenizer,
-                hermes_calls=self.renderer.hermes_calls,
-                thinking=self.renderer.thinking(self.prompt_ids),
-            )
-            room = self._room()
-            self._params = [self._sampling_params(index, room) for index in range(request.n or 1)]
-        except BaseException:
-            self._give_up()
-            raise
+        self._prepared = prepared
+        self._abandoned = threading.Event()
+        self._began = time.time()
 
-    @property
-    def prompt_ids(self) -> list[int]:
-        """The prompt's tokens."""
-        return self._plan.prompt_ids
+    async def sample(self, on_token: OnToken | None = None) -> list[Choice]:
+        """Sample the answers.
 
-    async def run(self, on_token: OnToken | None = None) -> list[Choice]:
-        """Sample the answers and record them.
-
-        Raises RequestError if the rollout ends meanwhile; nothing is recorded then.
+        Raises RequestError if the rollout ends meanwhile, or if a grammar turns out to be one that
+        cannot be followed.
         """
-        began, clock = time.time(), time.perf_counter()
         try:
             completions = await self._session.while_open(
-                [self._sample(index, on_token) for index in range(len(self._params))]
+                [self._sample(index, on_token) for index in range(len(self._prepared.params))]
             )
-            choices = [self._choice(index, one) for index, one in enumerate(completions)]
-        except BaseException:
-            self._give_up()
-            raise
-        seconds = round(time.perf_counter() - clock, 4)
-        for choice in choices:
-            self._record(choice, seconds, began)
-        return choices
+        except GrammarError as error:
+            raise RequestError(f"The form of the answer cannot be followed: {error}.") from error
+        return [self._choice(index, one) for index, one in enumerate(completions)]
 
-    def _record(self, choice: Choice, seconds: float, began: float) -> None:
-        if self._recorder is not None:
-            self._recorder.record(
-                self._plan,
-                choice.completion.token_ids,
-                self._sampled(choice.completion),
-                choice.message,
-                finish_reason=choice.finish_reason,
-                seconds=seconds,
-                began=began,
-            )
-            return
-        plan = self._plan
-        self._session.auxiliary_calls.append(
-            AuxiliaryCall(
-                self.model.name,
-                plan.messages,
-                list(plan.tools) if plan.tools else None,
-                choice.message,
-                choice.finish_reason,
-                seconds,
-                began,
-            )
-        )
+    def abandon(self) -> None:
+        """End the answers with the tokens that they have: `sample` soon returns them."""
+        self._abandoned.set()
+
+    def record(self, choices: Sequence[Choice]) -> None:
+        """Record the answers. RequestError if the rollout has ended meanwhile."""
+        if self._session.closed:
+            raise not_open(self._session.rollout_id)
+        seconds = round(time.time() - self._began, 4)
+        for choice in choices:
+            self._record(choice, seconds)
+
+    def give_up(self) -> None:
+        """Record nothing: another request may extend the turn that this one would have."""
+        self._prepared.plan.give_up()
+
+    def received(self, choices: Sequence[Choice], counts: Sequence[int]) -> list[Choice]:
+        """The answers as far as their first tokens; those without a token are left out."""
+        return [
+            self._choice(index, choice.completion.first(count))
+            for index, (choice, count) in enumerate(zip(choices, counts, strict=True))
+            if count
+        ]
 
     def reader(self) -> DeltaReader:
         """A reader of one answer's tokens, for streaming."""
+        prepared = self._prepared
         return DeltaReader(
             self.model.tokenizer,
-            self.renderer.stream_rules(self.prompt_ids, tools=self._reads_tools),
-            self.renderer.stop_token_ids,
+            prepared.renderer.stream_rules(self.prompt_ids, tools=prepared.reads_tools),
+            prepared.renderer.stop_token_ids,
             self.request.stop_strings,
         )
 
-    def _check_tools(self, messages: list[ChatMessage]) -> None:
-        asks = self.request.tools or any(
-            message["role"] == "tool" or "tool_calls" in message for message in messages
-        )
-        refusal = self.renderer.refuse_tools() if asks else None
-        if refusal is not None:
-            raise RequestError(f"Tools cannot be served: {refusal}.", param="tools")
-
-    def _room(self) -> int:
-        """The most tokens that an answer can have; RequestError if the prompt is too long."""
-        length, context = len(self.prompt_ids), self.model.sampler.max_model_len
-        most = self.model.max_prompt_tokens
-        if length >= context:
-            limit = f"context length is {context}"
-        elif most is not None and length > most:
-            limit = f"prompt length is {most}"
-        else:
-            return context - length
-        if self._recorder is not None:
-            self._session.trajectory.overflows += 1
-        raise RequestError(
-            f"This model's maximum {limit} tokens, but the messages take {length} tokens.",
-            param="messages",
-            code="context_length_exceeded",
-        )
-
-    def _sampling_params(self, index: int, room: int) -> SamplingParams:
-        request, session, model = self.request, self._session, self.model
-        defaults = session.defaults_of(model)
-        temperature = request.temperature
-        return SamplingParams(
-            max_tokens=min(request.requested_tokens or defaults.max_tokens, room),
-            temperature=defaults.temperature if temperature is None else temperature,
-            top_p=request.top_p or defaults.top_p,
-            stop_token_ids=self.renderer.stop_token_ids,
-            stop=request.stop_strings,
-            seed=self._seed(index),
-            grammar=self._grammar,
-            top_logprobs=(request.top_logprobs or 0) if request.logprobs else 0,
-        )
-
-    def _seed(self, index: int) -> int | None:
-        """The request's own seed, or the rollout's with the number of the call."""
-        if self.request.seed is not None:
-            return _digest("request", self.request.seed, index)
-        if self._session.seed is not None:
-            return _digest("rollout", self._session.seed, self.number, index)
-        return None
-
     def _sample(self, index: int, on_token: OnToken | None) -> asyncio.Task[Completion]:
+        sampler, params = self.model.sampler, self._prepared.params[index]
+        if on_token is None:
+            return asyncio.ensure_future(sampler.sample(self.prompt_ids, params))
         return asyncio.ensure_future(
-            self.model.sampler.sample(
+            sampler.sample(
                 self.prompt_ids,
-                self._params[index],
-                None if on_token is None else lambda token: on_token(index, token),
+                params,
+                lambda token: on_token(index, token),
+                self._abandoned.is_set,
             )
         )
 
     def _choice(self, index: int, completion: Completion) -> Choice:
-        parsed = self.renderer.parse(completion.token_ids, self.prompt_ids, tools=self._reads_tools)
-        parsed.cut_at(self.request.stop_strings)
+        parsed = self._parse(completion.token_ids)
         message: ChatMessage = {"role": "assistant", "content": parsed.content}
         if parsed.reasoning:
             message["reasoning_content"] = parsed.reasoning
@@ -208,28 +133,54 @@ class Generation:
             finish_reason = "tool_calls"
         return Choice(message, finish_reason, completion)
 
+    def _parse(self, token_ids: list[int]) -> ParsedMessage:
+        """What the tokens say; their text as it is if the model's parser fails on them."""
+        prepared = self._prepared
+        try:
+            parsed = prepared.renderer.parse(token_ids, self.prompt_ids, tools=prepared.reads_tools)
+        except Exception as error:
+            _log.warning("An answer is left as text: the model's parser failed.", exc_info=error)
+            ended = token_ids[-1:] and token_ids[-1] in prepared.renderer.stop_token_ids
+            ids = token_ids[:-1] if ended else token_ids
+            parsed = ParsedMessage(str(self.model.tokenizer.decode(ids, skip_special_tokens=False)))
+        parsed.cut_at(self.request.stop_strings)
+        return parsed
+
     def _tool_call_id(self, *position: int) -> str:
         # Some chat templates write ids into the prompt: they must not differ from run to run. Nine
         # letters and digits is the one form that all templates take.
-        number = _digest("tool call", self._session.rollout_id, self.number, *position)
+        number = digest("tool call", self._session.rollout_id, self._prepared.number, *position)
         return f"{number:016x}"[-9:]
 
-    def _sampled(self, completion: Completion) -> Sampled:
-        return Sampled(
-            logprobs=completion.logprobs,
-            forced=completion.forced,
-            model=self.model.name,
-            version=completion.version,
-            temperature=self._params[0].temperature,
-            supports=completion.supports,
-            version_changes=completion.version_changes,
+    def _record(self, choice: Choice, seconds: float) -> None:
+        plan, completion = self._prepared.plan, choice.completion
+        if self.model is self._session.policy:
+            self._session.recorder.record(
+                plan,
+                completion.token_ids,
+                Sampled(
+                    logprobs=completion.logprobs,
+                    forced=completion.forced,
+                    model=self.model.name,
+                    version=completion.version,
+                    version_changes=completion.version_changes,
+                    temperature=self._prepared.params[0].temperature,
+                    supports=completion.supports,
+                ),
+                choice.message,
+                finish_reason=choice.finish_reason,
+                seconds=seconds,
+                began=self._began,
+            )
+            return
+        self._session.auxiliary_calls.append(
+            AuxiliaryCall(
+                self.model.name,
+                plan.messages,
+                list(plan.tools) if plan.tools else None,
+                choice.message,
+                choice.finish_reason,
+                seconds,
+                self._began,
+            )
         )
-
-    def _give_up(self) -> None:
-        if self._recorder is not None:
-            self._recorder.give_up(self._plan)
-
-
-def _digest(*parts: Any) -> int:
-    """63 bits that depend on nothing but `parts`."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1

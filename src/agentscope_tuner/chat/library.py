@@ -30,7 +30,7 @@ from agentscope_tuner.chat.parsing import (
     Thinking,
     thinking_of,
 )
-from agentscope_tuner.chat.rendering import TEMPLATE_ERRORS, RenderCache, Tools, unspeakable
+from agentscope_tuner.chat.rendering import TEMPLATE_ERRORS, Tools, template_refusals, unspeakable
 from agentscope_tuner.chat.streaming import StreamRules
 
 TOOL_FORMATS = {"qwen3": "hermes", "llama-3": "llama3_json"}
@@ -63,7 +63,6 @@ class LibraryRenderer:
         self._parser = tool_call_parser
         self._thinking = thinking
         self._renderer = renderers.create_renderer(tokenizer, config)
-        self._cache = RenderCache()
         self._variant = lru_cache(maxsize=16)(self._make_variant)
         self.stop_token_ids = tuple({*self._renderer.get_stop_token_ids(), *eos_token_ids})
         self.tool_format = TOOL_FORMATS.get(config.name, config.name)
@@ -102,15 +101,13 @@ class LibraryRenderer:
         )
 
     def render(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
-        """The prompt's ids, cached."""
-        return self._cache.get(self._render, messages, tools)
-
-    def _render(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
-        return self._renderer.render_ids(
-            for_template(messages),
-            tools=list(tools) if tools else None,
-            add_generation_prompt=True,
-        )
+        """See `ChatRenderer.render`."""
+        with template_refusals():
+            return self._renderer.render_ids(
+                for_template(messages),
+                tools=list(tools) if tools else None,
+                add_generation_prompt=True,
+            )
 
     def extend(
         self,
@@ -121,12 +118,15 @@ class LibraryRenderer:
         tools: Tools | None,
     ) -> list[int] | None:
         """See `ChatRenderer.extend`; the library decides whether thinking would be kept."""
-        bridged = self._renderer.bridge_to_next_turn(
-            prompt_ids,
-            completion_ids,
-            for_template(new_messages),
-            tools=list(tools) if tools else None,
-        )
+        try:
+            bridged = self._renderer.bridge_to_next_turn(
+                prompt_ids,
+                completion_ids,
+                for_template(new_messages),
+                tools=list(tools) if tools else None,
+            )
+        except TEMPLATE_ERRORS:
+            return None  # rendering the whole conversation says what is wrong with it
         if bridged is None:
             return None
         kept = prompt_ids + completion_ids

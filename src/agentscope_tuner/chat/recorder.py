@@ -21,60 +21,10 @@ trajectory exactly if it has a cause:
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-
 from agentscope_tuner.chat.messages import ChatMessage, message_key, reasoning_differs
+from agentscope_tuner.chat.plan import Draft, Node, Plan, Settings, Turn
 from agentscope_tuner.chat.rendering import ChatRenderer, Tools
 from agentscope_tuner.trajectory import Call, Sampled, Segment, Trajectory
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a prompt depends on besides messages, as comparable text."""
-
-    tools: str
-    template: str
-
-
-@dataclass(slots=True)
-class Turn:
-    """A recorded call, as later calls extend it."""
-
-    segment: int
-    """Index of the segment that it sampled."""
-    history: list[ChatMessage]
-    """Its request's messages and the message that it sampled."""
-    settings: Settings
-    node: _Node
-    """Where the sampled message is in the conversation tree."""
-    taken: int = 0
-    """Requests that extend it, pending ones included."""
-
-
-@dataclass(slots=True)
-class _Node:
-    """A message of the conversation tree."""
-
-    children: dict[Hashable, _Node] = field(default_factory=dict)
-    turns: list[Turn] = field(default_factory=list)
-    """Calls that sampled this message."""
-    asked: list[Settings] = field(default_factory=list)
-    """Settings of the calls whose request ended in this message."""
-
-
-@dataclass(slots=True)
-class Plan:
-    """A prompt and its place in the trajectory."""
-
-    prompt_ids: list[int]
-    messages: list[ChatMessage]
-    tools: Tools | None
-    settings: Settings
-    turn: Turn | None = None
-    """The turn whose tokens the prompt begins with."""
-    cause: str | None = None
-    """Why it begins a new branch, if no turn is extended."""
 
 
 class Recorder:
@@ -82,8 +32,18 @@ class Recorder:
 
     def __init__(self, trajectory: Trajectory) -> None:
         self._trajectory = trajectory
-        self._root = _Node()
+        self._root = Node()
         self._prompts: dict[tuple[int | None, tuple[int, ...]], int] = {}
+
+    def draft(self, messages: list[ChatMessage], tools: Tools | None, settings: Settings) -> Draft:
+        """Find the turn that a request extends; it is taken until the draft is given up."""
+        turn, depth, cause = self._match(messages, settings)
+        if turn is None:
+            return Draft(messages, tools, settings, cause=cause)
+        turn.taken += 1
+        kept = self._trajectory.token_ids(turn.segment)
+        sampled = len(self._trajectory.segments[turn.segment].token_ids)
+        return Draft(messages, tools, settings, cause, turn, depth, kept, sampled)
 
     def plan(
         self,
@@ -94,30 +54,14 @@ class Recorder:
     ) -> Plan:
         """The prompt for `messages`: earlier tokens kept where it extends an earlier call.
 
-        The turn that it extends is taken until the plan is given up. RequestError if the template
-        refuses the messages.
+        RequestError if the template refuses the messages.
         """
-        turn, depth, cause = self._match(messages, settings)
-        if turn is None:
-            ids = renderer.render(messages, tools)
-            return Plan(ids, messages, tools, settings, cause=cause)
-        new_messages = messages[depth:]
-        kept = self._trajectory.token_ids(turn.segment)
-        sampled = len(self._trajectory.segments[turn.segment].token_ids)
-        prompt_ids, completion_ids = kept[:-sampled], kept[-sampled:]
-        extended = renderer.extend(prompt_ids, completion_ids, turn.history, new_messages, tools)
-        ids = extended or renderer.render(messages, tools)
-        if extended is None and ids[: len(kept)] != kept:
-            thought = any("reasoning_content" in message for message in turn.history)
-            cause = "thinking_dropped" if thought else "template"
-            return Plan(ids, messages, tools, settings, cause=cause)
-        turn.taken += 1
-        return Plan(ids, turn.history + new_messages, tools, settings, turn)
-
-    def give_up(self, plan: Plan) -> None:
-        """Free the turn of a plan that sampled nothing."""
-        if plan.turn is not None:
-            plan.turn.taken -= 1
+        draft = self.draft(messages, tools, settings)
+        try:
+            return draft.plan(draft.write(renderer))
+        except BaseException:
+            draft.give_up()
+            raise
 
     def record(
         self,
@@ -142,10 +86,10 @@ class Recorder:
         known = plan.turn.history if plan.turn else []
         node = plan.turn.node if plan.turn else self._root
         for message in plan.messages[len(known) :]:
-            node = node.children.setdefault(message_key(message), _Node())
+            node = node.children.setdefault(message_key(message), Node())
         if plan.settings not in node.asked:
             node.asked.append(plan.settings)
-        node = node.children.setdefault(message_key(response), _Node())
+        node = node.children.setdefault(message_key(response), Node())
         node.turns.append(Turn(segment, [*plan.messages, response], plan.settings, node))
 
     def _prompt_segment(self, plan: Plan) -> tuple[int, str | None]:

@@ -6,12 +6,9 @@ model's own chat template (`chat.template`) otherwise.
 
 from __future__ import annotations
 
-import json
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
-
-import jinja2
 
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.messages import ChatMessage
@@ -20,8 +17,9 @@ from agentscope_tuner.chat.streaming import StreamRules
 
 Tools = Sequence[dict[str, Any]]
 
-TEMPLATE_ERRORS = (jinja2.TemplateError, ValueError, TypeError, KeyError)
-"""What chat templates raise for conversations that they do not take."""
+TEMPLATE_ERRORS = (Exception,)
+"""What chat templates raise for conversations that they do not take: they are programs of others,
+and there is no list of what can go wrong in them."""
 
 
 class ChatRenderer(Protocol):
@@ -89,33 +87,12 @@ def unspeakable(reason: str) -> RequestError:
     )
 
 
-class RenderCache:
-    """The last rendered prompts: the rollouts of a group all begin with the same one."""
-
-    def __init__(self, size: int = 256) -> None:
-        self._size = size
-        self._prompts: OrderedDict[str, list[int]] = OrderedDict()
-
-    def get(
-        self,
-        render: Callable[[Sequence[ChatMessage], Tools | None], list[int]],
-        messages: Sequence[ChatMessage],
-        tools: Tools | None,
-    ) -> list[int]:
-        """`render(messages, tools)`; what the template refuses becomes a `RequestError`."""
-        key = json.dumps([messages, tools])
-        prompt = self._prompts.get(key)
-        if prompt is None:
-            try:
-                prompt = render(messages, tools)
-            except TEMPLATE_ERRORS as error:
-                raise RequestError(
-                    f"The model's chat template refuses this conversation: {error}",
-                    param="messages",
-                ) from error
-            self._prompts[key] = prompt
-            if len(self._prompts) > self._size:
-                self._prompts.popitem(last=False)
-        else:
-            self._prompts.move_to_end(key)
-        return prompt
+@contextmanager
+def template_refusals() -> Iterator[None]:
+    """Turn what a chat template raises into the RequestError that says so."""
+    try:
+        yield
+    except TEMPLATE_ERRORS as error:
+        raise RequestError(
+            f"The model's chat template refuses this conversation: {error}", param="messages"
+        ) from error

@@ -11,10 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agentscope_tuner.chat.errors import RequestError
+from agentscope_tuner.chat.limits import (
+    MAX_CHOICES,
+    MAX_STOP_LENGTH,
+    MAX_STOPS,
+    check_items,
+)
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-MAX_CHOICES = 128
-"""The most completions that one request may ask for (OpenAI's own limit)."""
 
 
 class TextPart(BaseModel):
@@ -137,7 +141,7 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-StopString = Annotated[str, Field(min_length=1)]
+StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 Zero = Annotated[float, Field(ge=0, le=0)]
 
 
@@ -155,7 +159,7 @@ class ChatRequest(BaseModel):
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    stop: StopString | Annotated[list[StopString], Field(max_length=16)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOPS)] | None = None
     seed: int | None = None
     n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
     logprobs: bool | None = None
@@ -177,6 +181,12 @@ class ChatRequest(BaseModel):
     modalities: list[Literal["text"]] | None = None
 
     @property
+    def asks_for_form(self) -> bool:
+        """Whether the answer has to follow a grammar."""
+        free = self.response_format is None or self.response_format.type == "text"
+        return not free or self.tool_choice not in (None, "none", "auto")
+
+    @property
     def stop_strings(self) -> tuple[str, ...]:
         """The stop strings; empty if there are none."""
         if self.stop is None:
@@ -195,6 +205,7 @@ def parse_request(body: bytes) -> ChatRequest:
     Raises `RequestError`, naming the field, if it is no JSON, has wrong types, or asks for
     something that is not served.
     """
+    check_items(body)
     try:
         request = ChatRequest.model_validate_json(body)
     except ValidationError as error:

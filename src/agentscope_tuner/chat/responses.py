@@ -47,6 +47,12 @@ class Chunks:
         options = generation.request.stream_options
         self._shows_usage = bool(options and options.include_usage)
 
+    def begin(self) -> bytes:
+        """Whose turn it is, for every choice."""
+        first = {"role": "assistant", "content": ""}
+        answers = range(self._generation.request.n or 1)
+        return b"".join(self.delta(index, first) for index in answers)
+
     def delta(self, index: int, delta: Delta) -> bytes:
         """What the choice `index` says next."""
         return self._chunk([{"index": index, "delta": delta, "finish_reason": None}])
@@ -60,6 +66,10 @@ class Chunks:
         if self._shows_usage:
             ends += self._chunk([], usage=_usage(self._generation, choices))
         return ends + b"data: [DONE]\n\n"
+
+    def failed(self, body: dict[str, Any]) -> bytes:
+        """The error that ends the stream."""
+        return event(body)
 
     def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
         generation = self._generation

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
+from agentscope_tuner.chat.byte_cache import ByteCache
 from agentscope_tuner.chat.detection import create_chat_renderer
 from agentscope_tuner.chat.rendering import ChatRenderer
 from agentscope_tuner.inference.base import Sampler
+
+PROMPT_CACHE_BYTES = 16 * 2**20
+"""Memory for the tokens of rendered prompts, four bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,10 @@ class ServedModel:
     top_p: float
     max_prompt_tokens: int | None
     """Longer prompts are refused; None: those that leave no room for an answer."""
+    prompts: ByteCache[array[int]] = field(
+        default_factory=lambda: ByteCache(PROMPT_CACHE_BYTES, lambda ids: len(ids) * ids.itemsize)
+    )
+    """Prompts that were rendered before: the rollouts of a group all begin with the same one."""
 
 
 def serve_model(

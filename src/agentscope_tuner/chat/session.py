@@ -12,6 +12,7 @@ from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.recorder import Recorder
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.inference.base import Completion
+from agentscope_tuner.inference.grammar import GrammarError
 from agentscope_tuner.trajectory import AuxiliaryCall, Trajectory
 
 
@@ -66,8 +67,8 @@ class Session:
         self.auxiliary_calls: list[AuxiliaryCall] = []
         """What was said to the auxiliary models that are served here, so far."""
         self.fault: Exception | None = None
-        """What went wrong inside the endpoint or the sampler while it served this rollout: a bug of
-        ours, which the client saw as a status 500."""
+        """What the sampler raised while it served this rollout, which the client saw as a status
+        500: nothing can be sampled any more."""
         self.closed = False
         changed = {
             name: value
@@ -108,6 +109,11 @@ class Session:
         except asyncio.CancelledError:
             if not self.closed:
                 raise
+        except GrammarError:
+            raise  # the request's own
+        except Exception as error:
+            self.fault = error
+            raise
         finally:
             self._running.difference_update(tasks)
             for task in tasks:

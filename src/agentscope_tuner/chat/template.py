@@ -20,8 +20,9 @@ from agentscope_tuner.chat import hermes
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.messages import ChatMessage, for_template
 from agentscope_tuner.chat.parsing import ParsedMessage, Thinking, parse_text, thinking_of
-from agentscope_tuner.chat.rendering import TEMPLATE_ERRORS, RenderCache, Tools, unspeakable
+from agentscope_tuner.chat.rendering import TEMPLATE_ERRORS, Tools, template_refusals, unspeakable
 from agentscope_tuner.chat.streaming import StreamRules
+from agentscope_tuner.chat.time_limit import time_limit
 
 _PROBE_TOOL = {
     "type": "function",
@@ -62,7 +63,6 @@ class TemplateRenderer:
         self._parser = tool_call_parser
         self._thinking = thinking
         self._kwargs = dict(kwargs or {})
-        self._cache = RenderCache()
         self._close = self._find_close()
         stops = {*eos_token_ids, tokenizer.eos_token_id, self._close and self._close[1]}
         self.stop_token_ids = tuple(sorted(stops - {None}))
@@ -114,11 +114,9 @@ class TemplateRenderer:
         return None
 
     def render(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
-        """The prompt's ids, cached."""
-        return self._cache.get(self._render, messages, tools)
-
-    def _render(self, messages: Sequence[ChatMessage], tools: Tools | None) -> list[int]:
-        return self._encode(self._text(messages, tools, opener=True))
+        """See `ChatRenderer.render`."""
+        with template_refusals():
+            return self._encode(self._text(messages, tools, opener=True))
 
     def extend(
         self,
@@ -199,13 +197,14 @@ class TemplateRenderer:
         return self._apply(for_template(messages), tools, opener)
 
     def _apply(self, messages: Sequence[ChatMessage], tools: Tools | None, opener: bool) -> str:
-        text = self._tokenizer.apply_chat_template(
-            list(messages),
-            tools=list(tools) if tools else None,
-            add_generation_prompt=opener,
-            tokenize=False,
-            **self._kwargs,
-        )
+        with time_limit():
+            text = self._tokenizer.apply_chat_template(
+                list(messages),
+                tools=list(tools) if tools else None,
+                add_generation_prompt=opener,
+                tokenize=False,
+                **self._kwargs,
+            )
         assert isinstance(text, str)
         return text
 

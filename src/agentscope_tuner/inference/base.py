@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-FinishReason = Literal["stop", "length"]
-"""`stop`: a stop token or stop string was sampled, or a grammar ended; `length`: cut off."""
+FinishReason = Literal["stop", "length", "abandoned"]
+"""`stop`: a stop token or stop string was sampled, or a grammar ended; `length`: cut off;
+`abandoned`: nobody wanted the rest."""
 
 Support = NDArray[np.int32] | NDArray[np.uint8]
 """The tokens that could have been drawn at one position, where not all of the vocabulary could.
@@ -78,6 +79,22 @@ class Completion:
     version_changes: list[tuple[int, int]] = field(default_factory=list)
     """(index, version) of each token from which on other weights sampled."""
 
+    def first(self, count: int) -> Completion:
+        """The completion as if it had been abandoned after so many tokens."""
+        if count >= len(self.token_ids):
+            return self
+        return Completion(
+            token_ids=self.token_ids[:count],
+            logprobs=self.logprobs[:count],
+            forced=self.forced[:count],
+            supports={index: one for index, one in self.supports.items() if index < count},
+            finish_reason="abandoned",
+            version=self.version,
+            cached_tokens=self.cached_tokens,
+            top_logprobs=self.top_logprobs[:count],
+            version_changes=[change for change in self.version_changes if change[0] < count],
+        )
+
 
 class Sampler(Protocol):
     """One model that can be sampled from; safe to call from one event loop, concurrently."""
@@ -97,11 +114,14 @@ class Sampler(Protocol):
         prompt_ids: list[int],
         params: SamplingParams,
         on_token: Callable[[int], None] | None = None,
+        abandoned: Callable[[], bool] | None = None,
     ) -> Completion:
         """Sample one completion. Cancelling the awaiting task ends the request at once.
 
-        `on_token` is called on the event loop with each sampled token (streaming).
-        Raises ValueError if the prompt leaves no room for a token.
+        `on_token` is called on the event loop with each sampled token (streaming). `abandoned` is
+        asked after each token, in whatever thread: True ends the completion there.
+        Raises ValueError if the prompt leaves no room for a token, GrammarError if the grammar
+        cannot be followed, which may turn out late.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -28,14 +28,22 @@ class Grammar:
         return self._matcher.is_stopped()
 
     def allowed(self) -> NDArray[np.uint8]:
-        """What may come next, one bit a token of the model's vocabulary."""
+        """What may come next, one bit a token of the model's vocabulary.
+
+        Raises GrammarError if it would take too long to find out.
+        """
         mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check()
         return np.pad(mask, (0, max(0, self._bytes - len(mask))))[: self._bytes]
 
     def advance(self, token: int) -> None:
         """Take a token that was allowed."""
-        if not self._matcher.consume_token(token):
-            raise GrammarError(f"the grammar broke down: {self._matcher.get_error()}")
+        self._matcher.consume_token(token)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise GrammarError(f"the grammar broke down: {_first_line(self._matcher)}")
 
 
 class GrammarCompiler:
@@ -61,7 +69,26 @@ class GrammarCompiler:
                 n_vocab=max(self._vocab_size, len(self._tokenizer)),
                 eos_token=list(ends),
             )
-        matcher = LLMatcher(self._by_end[ends], grammar)
+        matcher = LLMatcher(self._by_end[ends], grammar, log_level=0, limits=parser_limits())
         if matcher.is_error():
-            raise GrammarError(f"not a usable grammar: {matcher.get_error()}")
+            raise GrammarError(f"not a usable grammar: {_first_line(matcher)}")
         return Grammar(matcher, self._vocab_size, ends[0])
+
+
+def parser_limits() -> LLParserLimits:
+    """How much work one grammar may make: about a tenth of a second before, 20 ms at each token.
+
+    All other requests wait for a token's mask. The defaults of llguidance allow ten times as much.
+    """
+    return LLParserLimits(
+        initial_lexer_fuel=500_000,
+        step_lexer_fuel=100_000,
+        step_max_items=10_000,
+        max_lexer_states=50_000,
+        max_grammar_size=100_000,
+        verbose_errors=False,
+    )
+
+
+def _first_line(matcher: LLMatcher) -> str:
+    return str(matcher.get_error()).partition("\n")[0]

@@ -13,7 +13,7 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.batch import Batch, Span
 from agentscope_tuner.inference.cache import KVCache
 from agentscope_tuner.inference.decoder import Decoder
-from agentscope_tuner.inference.drawing import draw
+from agentscope_tuner.inference.drawing import Distribution, draw
 from agentscope_tuner.inference.grammar import GrammarError
 from agentscope_tuner.inference.memory import free_memory
 from agentscope_tuner.inference.pages import PAGE_TOKENS, PagePool
@@ -90,26 +90,42 @@ class ModelRunner:
     def _compute(self, plan: list[tuple[Request, Span]]) -> None:
         batch = Batch.build([span for _, span in plan], self.decoder.device)
         logits_BV = self.decoder.forward(batch, self._cache)
-        drawing = []
+        drawing: list[tuple[Request, Distribution]] = []
+        rows: list[int] = []
+        asked = 0
         for request, span in plan:
             self.scheduler.computed(request, len(span.tokens))
             self.prefill_tokens += max(0, min(request.computed, request.prompt_length) - span.start)
-            if span.wants_logits:
-                drawing.append(request)
+            if not span.wants_logits:
+                continue
+            try:
+                drawing.append((request, request.distribution()))
+                rows.append(asked)
+            except GrammarError as error:
+                self._fail(request, error)
+            asked += 1
+        if not drawing:
+            return
         draws = draw(
-            logits_BV, [request.distribution() for request in drawing], self.decoder.ops.draw
+            logits_BV if len(rows) == asked else logits_BV[rows],
+            [distribution for _, distribution in drawing],
+            self.decoder.ops.draw,
         )
         self.sampled_tokens += len(draws)
-        for request, drawn in zip(drawing, draws, strict=True):
+        for (request, _), drawn in zip(drawing, draws, strict=True):
             try:
                 finish_reason = request.take(drawn, self.version, self._tokenizer)
-            except GrammarError as error:  # the fault of one request is not that of the others
-                self.scheduler.remove(request)
-                request.fail(error)
+            except GrammarError as error:
+                self._fail(request, error)
                 continue
             if finish_reason is not None:
                 self.scheduler.remove(request)
                 request.resolve(finish_reason)
+
+    def _fail(self, request: Request, error: GrammarError) -> None:
+        """End a request by itself: its fault is not that of the others."""
+        self.scheduler.remove(request)
+        request.fail(error)
 
 
 def count_pages(

@@ -32,6 +32,7 @@ class Request:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Completion]
     on_token: Callable[[int], None] | None
+    abandoned: Callable[[], bool] | None = None
     draws: list[Draw] = field(default_factory=list)
     versions: list[tuple[int, int]] = field(default_factory=list)
     """(index in `draws`, version) of each draw from which on other weights sampled, the
@@ -77,7 +78,9 @@ class Request:
                 return "stop"
         if self.params.stop and self._contains_stop(tokenizer):
             return "stop"
-        return "length" if len(self.draws) >= self.max_tokens else None
+        if len(self.draws) >= self.max_tokens:
+            return "length"
+        return "abandoned" if self.abandoned is not None and self.abandoned() else None
 
     def resolve(self, finish_reason: FinishReason) -> None:
         """Give the result to whoever awaits it."""

@@ -117,11 +117,12 @@ class TorchSampler:
         prompt_ids: list[int],
         params: SamplingParams,
         on_token: Callable[[int], None] | None = None,
+        abandoned: Callable[[], bool] | None = None,
     ) -> Completion:
         """Sample one completion; see `Sampler.sample`.
 
         Raises ValueError if the prompt is empty or leaves no room for a token, or if the
-        parameters are out of range or the grammar is unusable.
+        parameters are out of range, and GrammarError if the grammar cannot be followed.
         """
         self._check(prompt_ids, params)
         random = self._random(params.seed)
@@ -141,6 +142,7 @@ class TorchSampler:
             loop=loop,
             future=loop.create_future(),
             on_token=on_token,
+            abandoned=abandoned,
         )
         self._submit(request)
         try:
