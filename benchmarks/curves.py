@@ -68,21 +68,16 @@ def draw(runs: dict[int, Records], path: Path) -> None:
     figure.savefig(path)
 
 
-def report(runs: dict[int, Records], seconds: dict[int, float]) -> str:
-    """The page."""
-    curves = {seed: held_out(records) for seed, records in runs.items()}
+def report(curves: dict[int, dict[int, float]], minutes: float, conditions: str) -> str:
+    """The page: held-out rewards by seed and step; `conditions` say when and on what."""
     steps = sorted(next(iter(curves.values())))
     rows = [
-        f"| {seed} | "
-        + " | ".join(f"{curves[seed][step]:.3f}" for step in steps)
-        + f" | {seconds[seed] / 60:.1f} |"
-        for seed in runs
+        f"| {seed} | " + " | ".join(f"{curve[step]:.3f}" for step in steps) + " |"
+        for seed, curve in curves.items()
     ]
     first = np.array([curve[steps[0]] for curve in curves.values()])
     last = np.array([curve[steps[-1]] for curve in curves.values()])
-    records_of_all = [record for records in runs.values() for record in records]
-    mismatch = max(record.get("policy/kl_sampler_learner", 0.0) for record in records_of_all)
-    heading = "| seed | " + " | ".join(f"step {step}" for step in steps) + " | minutes |"
+    heading = "| seed | " + " | ".join(f"step {step}" for step in steps) + " |"
     return f"""# Results
 
 ## The arithmetic example
@@ -95,19 +90,29 @@ are only 200 different tasks of this kind, so held-out ones also occur among the
 the figures show that the model learns, not that it generalises.
 
 {heading}
-|{" --- |" * (len(steps) + 2)}
+|{" --- |" * (len(steps) + 1)}
 {chr(10).join(rows)}
 
 Held-out reward {first.mean():.3f} (sd {first.std(ddof=1):.3f}) before and {last.mean():.3f}
 (sd {last.std(ddof=1):.3f}) after. The standard error of one figure from 64 samples is about 0.06.
-Minutes are of the whole command: loading, tuning, every evaluation shown, saving. Largest
-`policy/kl_sampler_learner` of any step: {mismatch:.4f}.
+The {len(curves)} runs took {minutes:.1f} minutes together, loading, evaluations and saving
+included.
 
 ![Reward by step](results.png)
 
-{datetime.date.today()}, {os.cpu_count()} cores ({platform.processor() or platform.machine()}),
-Python {platform.python_version()}, torch {torch.__version__}.
+{conditions}
 """
+
+
+def conditions() -> str:
+    """Today, this machine, and how busy it is."""
+    busy = os.getloadavg()[0] > 1.2 * (os.cpu_count() or 1)
+    beside = "other programs" if busy else "nothing"
+    return (
+        f"{datetime.date.today()}: {os.cpu_count()} cores, "
+        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}; {beside} ran beside it."
+    )
 
 
 if __name__ == "__main__":
@@ -119,6 +124,8 @@ if __name__ == "__main__":
         outcomes = {seed: run_seed(seed, directory) for seed in seeds}
     runs = {seed: records for seed, (records, _) in outcomes.items()}
     draw(runs, ROOT / "docs" / "results.png")
-    text = report(runs, {seed: seconds for seed, (_, seconds) in outcomes.items()})
+    curves = {seed: held_out(records) for seed, records in runs.items()}
+    minutes = sum(seconds for _, seconds in outcomes.values()) / 60
+    text = report(curves, minutes, conditions())
     (ROOT / "docs" / "results.md").write_text(text)
     print(text)

@@ -17,9 +17,9 @@ def documented_keys() -> list[str]:
 
 def is_documented(key: str) -> bool:
     """Whether the page has `key`, or a pattern such as `workflow/<name>` that it fits."""
-    return any(_pattern(documented).fullmatch(key) for documented in documented_keys())
+    return any(pattern(documented).fullmatch(key) for documented in documented_keys())
 
 
-def _pattern(documented: str) -> re.Pattern[str]:
+def pattern(documented: str) -> re.Pattern[str]:
     parts = re.split(r"<\w+>", documented)
     return re.compile(".+".join(map(re.escape, parts)))
