@@ -9,8 +9,8 @@ from typing import Any
 
 from channel import Channel, Message
 
+from agentscope_tuner import build, commands
 from agentscope_tuner.compat import install
-from agentscope_tuner.engine import commands, local
 from agentscope_tuner.inference.torch_sampler import TorchSampler
 from agentscope_tuner.monitor.base import Monitor, RunInfo
 from agentscope_tuner.monitor.registry import create_monitors
@@ -71,14 +71,14 @@ def main() -> None:
     def monitors(types: Sequence[str]) -> list[Monitor]:
         return [*create_monitors(types), pace]
 
-    start_sampler = local.start_sampler
+    start_sampler = build.start_sampler
 
     def sampler(*arguments: Any) -> TorchSampler:
         pace.sampler = start_sampler(*arguments)
         return pace.sampler
 
     commands.create_monitors = monitors
-    local.start_sampler = sampler
+    build.start_sampler = sampler
     install()
     overrides = [
         f"buffer.total_steps={settings['steps']}",

@@ -7,6 +7,7 @@ from pathlib import Path
 from channel import Channel, Message, Timer
 from synthetic import make_learner, single_turn_groups
 
+from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.registry import get_algorithm
 
 
@@ -14,13 +15,15 @@ def main() -> None:
     """Load and serve."""
     channel = Channel()
     learner = make_learner(Path(channel.settings["model"]))
-    algorithm = get_algorithm("grpo")
+    algorithm = get_algorithm(algorithm_type="grpo")
 
     def work(request: Message) -> Message:
         groups = single_turn_groups(request["rows"], request["prompt"])
         with Timer() as timer:
-            learner.forward_backward(groups, algorithm)
-            learner.optim_step()
+            batch = Batch(groups)
+            algorithm.prepare(batch)
+            learner.forward_backward(batch, algorithm)
+            learner.optim_step(at=0)
         return {
             "seconds": timer.seconds,
             "checkpointed": learner.model.training,

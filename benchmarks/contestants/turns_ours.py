@@ -9,6 +9,7 @@ from pathlib import Path
 from channel import Channel, Message, Timer
 from synthetic import as_group, make_learner
 
+from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.inference.base import SamplingParams
 from agentscope_tuner.inference.loading import load_config, load_tokenizer
@@ -51,7 +52,7 @@ def main() -> None:
     channel = Channel()
     directory = Path(channel.settings["model"])
     learner = make_learner(directory)
-    algorithm = get_algorithm("multi_step_grpo")
+    algorithm = get_algorithm()
     sampler = TorchSampler(
         load_config(directory), learner.weights(), load_tokenizer(directory), max_model_len=2048
     )
@@ -70,8 +71,10 @@ def main() -> None:
         prefill_tokens = sampler.stats()["prefill_tokens"] - before
         group = as_group(0, [c.trajectory for c in conversations])
         with Timer() as training:
-            learnt = learner.forward_backward([group], algorithm)
-            learner.optim_step()
+            batch = Batch([group])
+            algorithm.prepare(batch)
+            learnt = learner.forward_backward(batch, algorithm)
+            learner.optim_step(at=0)
         loop.run_until_complete(sampler.load_weights(learner.weights(), learner.step))
         return {
             "sampling_seconds": sampling.seconds,

@@ -45,7 +45,8 @@ class Sampled:
     supports: dict[int, NDArray[np.int32] | NDArray[np.uint8]] = field(default_factory=dict)
     """Index in the segment -> drawable tokens (see `inference.base.Support`); absent: all."""
     columns: dict[str, list[float]] = field(default_factory=dict)
-    """Further numbers of each token by name; NaN where a token has none."""
+    """Further numbers, one a token, by name (`algorithms.batch` lists them): what the learner and
+    the algorithm know of the tokens. NaN where there is none, as on every forced token."""
     version_changes: list[tuple[int, int]] = field(default_factory=list)
     """(index, version) of each token from which on other weights sampled, where new ones came in
     the middle; mostly there are none."""
@@ -59,6 +60,12 @@ class Sampled:
             for (start, version), end in zip(starts, ends, strict=True)
             for _ in range(start, end)
         ]
+
+    def trained(self) -> NDArray[np.int64]:
+        """Indices of the tokens that carry a loss: not forced, and drawn rather than taken."""
+        if self.temperature == 0:
+            return np.empty(0, np.int64)
+        return np.flatnonzero(~np.asarray(self.forced, bool))
 
 
 @dataclass(slots=True)
@@ -145,6 +152,11 @@ class Trajectory:
         return sum(len(segment.token_ids) for segment in self.sampled_segments())
 
     @property
+    def trained_tokens(self) -> int:
+        """How many of them carry a loss."""
+        return sum(len(s.sampled.trained()) for s in self.sampled_segments() if s.sampled)
+
+    @property
     def truncated(self) -> bool:
         """Whether any call was cut off by a length limit or refused for lack of room."""
         return self.overflows > 0 or any(call.finish_reason == "length" for call in self.calls)
@@ -187,7 +199,14 @@ class Rollout:
     attempts: int = 1
     seconds: float = 0.0
     advantage: float | None = None
-    """Given to every sampled token of the rollout; None: not trained on."""
+    """Of every sampled token, or their mean where the column `advantage` has one a token; None: the
+    rollout is not trained on."""
+    call_rewards: list[float] | None = None
+    """One a model call, in the order of the calls; None: there is only `reward`."""
+    state_keys: list[str] | None = None
+    """What the agent saw at each call, so that equal states can be told; one a call."""
+    expert: bool = False
+    """Whether it was written down by somebody, rather than sampled by the model."""
     explanation: str = ""
     """Why the judge gave this reward, if it says so."""
     began: float = 0.0

@@ -134,7 +134,7 @@ def tune(
 
     refuse_missing_models(config)
     with _alone():
-        from agentscope_tuner.engine import commands
+        from agentscope_tuner import commands
         from agentscope_tuner.engine.run_directory import name_repetition
         from agentscope_tuner.engine.stop import StopRequest
 

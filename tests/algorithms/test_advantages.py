@@ -23,7 +23,8 @@ def group(*rewards, calls=None):
 
 
 def advantages(*groups, algorithm_type="multi_step_grpo", **args):
-    return get_algorithm(algorithm_type, advantage_fn_args=args).advantages(groups)
+    get_algorithm(algorithm_type=algorithm_type, advantage_fn_args=args).advantages(groups)
+    return [[rollout.advantage for rollout in group.rollouts] for group in groups]
 
 
 @pytest.mark.parametrize("algorithm_type", ["grpo", "multi_step_grpo"])
@@ -86,27 +87,40 @@ def test_epsilon_takes_effect():
 
 
 def test_a_demonstration_is_worth_one():
-    assert get_algorithm("sft").advantages([group(None, None)]) == [[1.0, 1.0]]
+    assert advantages(group(None, None), algorithm_type="sft") == [[1.0, 1.0]]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"algorithm_type": "magic"}, "grpo, multi_step_grpo, sft"),
-        ({"algorithm_type": "gigpo"}, "'gigpo' is not known"),
-        ({"advantage_fn_args": {"std_level": "group"}}, "has no 'std_level'"),
+        ({"algorithm_type": "magic"}, "'magic' is not known; .*known are: .*grpo.*sft"),
+        ({"algorithm_type": "grop"}, "did you mean grpo"),
+        ({"advantage_fn_args": {"std_level": "group"}}, "'std_level' is not known"),
         ({"advantage_fn_args": {"std_cal_level": "task"}}, "group, batch, none"),
         (
             {"algorithm_type": "grpo", "advantage_fn_args": {"enable_step_norm": True}},
-            "grpo has no 'enable_step_norm'",
+            "advantage_fn_args: an argument of grpo, 'enable_step_norm' is not known",
         ),
-        ({"policy_loss_fn": "rec"}, "policy_loss_fn 'rec' is not known; known are: ppo"),
+        ({"policy_loss_fn": "recc"}, "policy_loss_fn 'recc' is not known"),
         ({"policy_loss_fn_args": {"clip_range": -1}}, "clip_range is -1"),
-        ({"kl_loss_fn": "k9"}, "none, k1, k2, low_var_kl"),
+        ({"kl_loss_fn": "k9"}, "none, k1, k2"),
+        ({"kl_loss_fn": "k1"}, "no gradient on average"),
         ({"importance_correction": "some"}, "none, truncated"),
-        ({"algorithm_type": "sft", "entropy_coef": 0.1}, "no use for entropy_coef"),
+        ({"importance_correction_args": {"cap": 2}}, "none has no argument 'cap'"),
+        (
+            {"algorithm_type": "sft", "importance_correction": "truncated"},
+            "no use for importance_correction",
+        ),
+        ({"loss_agg_mode": "mean"}, "token-mean, seq-mean-token-mean"),
+        ({"kl_loss_fn_args": {"kl_coef": 0.1}}, "no effect without a kl_loss_fn"),
     ],
 )
 def test_wrong_arguments_are_refused_with_what_is_known(arguments, message):
     with pytest.raises(InputError, match=message):
         get_algorithm(**{"algorithm_type": "multi_step_grpo", **arguments})
+
+
+def test_arguments_are_merged_with_the_defaults():
+    algorithm = get_algorithm(advantage_fn_args={"enable_step_norm": True})
+    assert algorithm.advantage.epsilon == 1e-6
+    assert algorithm.advantage.enable_step_norm

@@ -23,14 +23,9 @@ tool_call_parser reasoning_parser
 """
 TRINITY_KEYS = {
     "": "project name checkpoint_root_dir",
-    "algorithm": """algorithm_type repeat_times optimizer.lr advantage_fn_args.epsilon
-        advantage_fn_args.std_cal_level advantage_fn_args.enable_step_norm
-        advantage_fn_args.std_threshold policy_loss_fn policy_loss_fn_args.clip_range
-        policy_loss_fn_args.clip_range_low policy_loss_fn_args.clip_range_high
-        policy_loss_fn_args.epsilon_low policy_loss_fn_args.epsilon_high
-        policy_loss_fn_args.clip_mode policy_loss_fn_args.weight policy_loss_fn_args.temp
-        policy_loss_fn_args.regularizer policy_loss_fn_args.regularizer_coef kl_loss_fn
-        kl_loss_fn_args.kl_coef entropy_loss_fn""",
+    "algorithm": """algorithm_type repeat_times optimizer.lr advantage_fn advantage_fn_args
+        policy_loss_fn policy_loss_fn_args loss_agg_mode kl_loss_fn kl_loss_fn_args.kl_coef
+        kl_penalty_fn kl_penalty_fn_args.kl_coef entropy_loss_fn""",
     "model": """model_path max_model_len max_prompt_tokens max_response_tokens temperature top_p
         tinker.enable""",
     "cluster": "node_num gpu_per_node ray_address",
@@ -85,7 +80,6 @@ REFUSED = {
     "buffer.explorer_input.taskset.storage_type": "sql",
     "buffer.trainer_input.experience_buffer.replay_buffer.reuse_cooldown_time": 40,
     "data_processor.experience_pipeline.operators": [{"name": "reward_filter"}],
-    "algorithm.policy_loss_fn_args.epsilon_low": 0.1,
 }
 
 
@@ -137,7 +131,6 @@ def test_what_only_a_local_model_reads_is_named_as_idle_for_a_server() -> None:
         ("buffer.batchsize", "did you mean batch_size?"),
         ("modell", "did you mean model?"),
         ("repeat_times", "did you mean algorithm.repeat_times?"),
-        ("algorithm.advantage_fn_args.step_norm", "did you mean enable_step_norm?"),
         ("explorer.rollout_model.tool_cal_parser", "did you mean tool_call_parser?"),
         ("monitor.qqqqqq", "known are monitor_type"),
     ],

@@ -41,7 +41,7 @@ async def ask(task: dict[str, Any], model: ChatModelBase) -> WorkflowOutput:
 def start(directory: Path, model: Path, data: Path, *options: str) -> BaseProcess:
     """Start `astuner run` on this file in `directory`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["small_run", "agentscope_tuner.engine.commands"])
+    context.set_forkserver_preload(["small_run", "agentscope_tuner.commands"])
     command = ["astuner", "run", __file__, str(model), str(data), *options]
     process = context.Process(target=_main, args=(directory, command))
     process.start()

@@ -148,7 +148,7 @@ def test_of_two_starts_on_one_new_name_the_second_does_not_begin_the_first_ones_
     run: Callable[..., TuneResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is there between the second one's look at the directory and its lock."""
-    from agentscope_tuner.engine import commands
+    from agentscope_tuner import commands
 
     find_place = commands.find_place
 

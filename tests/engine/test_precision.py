@@ -49,12 +49,12 @@ def test_a_sampler_of_lower_precision_is_corrected_for(
         explorer={"rollout_model": {"dtype": sampling}},
         trainer={"dtype": "float32"} if sampling == "bfloat16" else {},  # float16 is not trained in
     )
-    assert metrics["policy/truncated_fraction"] < 0.5
+    assert metrics["policy/corrected_fraction"] < 0.5
     assert 0 < metrics["policy/kl_sampler_learner"] < 0.1
 
 
 def test_equal_precision_needs_no_correction(tmp_path: Path, tiny_model: Path, sums: Path) -> None:
-    assert "policy/truncated_fraction" not in tuned(tmp_path, tiny_model, sums)
+    assert "policy/corrected_fraction" not in tuned(tmp_path, tiny_model, sums)
 
 
 def test_the_correction_can_be_chosen(tmp_path: Path, tiny_model: Path, sums: Path) -> None:
@@ -64,4 +64,4 @@ def test_the_correction_can_be_chosen(tmp_path: Path, tiny_model: Path, sums: Pa
         sums,
         algorithm={"repeat_times": 4, "importance_correction": "truncated"},
     )
-    assert "policy/truncated_fraction" in metrics
+    assert "policy/corrected_fraction" in metrics

@@ -8,11 +8,10 @@ import pytest
 from framework_rollouts import RollOut
 
 from agentscope_tuner import DatasetConfig, TunerModelConfig
+from agentscope_tuner.build import build_rollouts
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.engine.base import Sampling
-from agentscope_tuner.engine.local import LocalRollouts
-from agentscope_tuner.engine.models import ModelFiles, default_device, sampling_dtype
-from agentscope_tuner.inference.loading import load_model
+from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.trajectory import Rollout
 from agentscope_tuner.workflow import WorkflowType
 
@@ -24,13 +23,10 @@ def roll_out(tiny_model: Path, sums: Path) -> RollOut:
         model=TunerModelConfig(model_path=str(tiny_model), max_model_len=512, max_tokens=40),
         train_dataset=DatasetConfig(path=str(sums)),
     )
-    device, settings = default_device(), config.trained_model()
-    files = ModelFiles.find(settings.model_path)
-    model = load_model(files.directory, sampling_dtype(settings, device))
+    files = ModelFiles.find(config.trained_model().model_path)
 
     async def run(workflow: WorkflowType) -> list[Rollout]:
-        weights = dict(model.named_parameters())
-        rollouts = LocalRollouts(config, files, weights, workflow, None, device)
+        rollouts = build_rollouts(config, files, None, workflow, None)
         groups = await rollouts.rollout(
             [{"question": "1 + 1 ="}, {"question": "1 + 2 ="}],
             group_size=2,

@@ -7,24 +7,33 @@ from dataclasses import replace
 import pytest
 import torch
 from peft import PeftModel
-from tiny_training import VOCABULARY, make_learner, make_model, random_groups
+from tiny_training import (
+    VOCABULARY,
+    forward_backward,
+    logprobs,
+    make_learner,
+    make_model,
+    random_groups,
+)
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.errors import InputError, RunError
+from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.learner import LocalLearner
 from agentscope_tuner.training.lora import LoraSettings
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.samples import TrainingSample, as_group
 
-GRPO = get_algorithm("multi_step_grpo")
+GRPO = get_algorithm()
 LORA = LoraSettings(rank=4, alpha=8)
 
 
 def train(learner, steps=3, first=0, algorithm=GRPO):
     for step in range(first, first + steps):
-        learner.forward_backward(random_groups(seed=step), algorithm)
-        metrics = learner.optim_step()
+        forward_backward(learner, random_groups(seed=step), algorithm)
+        metrics = learner.optim_step(at=step)
     return metrics
 
 
@@ -42,25 +51,28 @@ def equal(a, b):
 def test_an_update_is_adamw_on_the_clipped_gradient(llama):
     settings = OptimizerSettings(lr=1e-2, weight_decay=0.1, grad_clip=0.5)
     learner, plain = make_learner(llama, optimizer=settings), copy.deepcopy(llama)
-    learner.forward_backward(random_groups(seed=0), GRPO)
+    forward_backward(learner, random_groups(seed=0), GRPO)
     for name, parameter in plain.named_parameters():
         parameter.grad = learner._masters.by_name[name].grad.clone()
     norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
     torch.optim.AdamW(plain.parameters(), lr=1e-2, weight_decay=0.1).step()
-    metrics = learner.optim_step()
+    metrics = learner.optim_step(at=0)
     assert metrics == {"policy/grad_norm": pytest.approx(norm.item()), "policy/lr": 1e-2}
     for name, parameter in plain.named_parameters():
         torch.testing.assert_close(learner.weights()[name], parameter.detach())
 
 
-def test_a_batch_in_two_calls_adds_up(llama):
-    groups = random_groups(seed=0, groups=4)
-    learner = make_learner(llama)
-    learner.forward_backward(groups[:2], GRPO)
-    first = {name: w.grad.clone() for name, w in learner._masters.by_name.items()}
-    learner.forward_backward(groups[:2], GRPO)
-    for name, weight in learner._masters.by_name.items():
-        torch.testing.assert_close(weight.grad, 2 * first[name])
+def test_gradients_of_two_batches_add_up(llama):
+    one, other = random_groups(seed=0), random_groups(seed=1)
+    both, first, second = make_learner(llama), make_learner(llama), make_learner(llama)
+    forward_backward(both, one, GRPO)
+    forward_backward(both, other, GRPO)
+    forward_backward(first, one, GRPO)
+    forward_backward(second, other, GRPO)
+    for name, weight in both._masters.by_name.items():
+        expected = first._masters.by_name[name].grad + second._masters.by_name[name].grad
+        torch.testing.assert_close(weight.grad, expected)
+        assert not torch.allclose(weight.grad, 2 * first._masters.by_name[name].grad)
 
 
 def test_tokens_without_advantage_count_in_the_mean_but_are_not_computed(llama):
@@ -68,8 +80,8 @@ def test_tokens_without_advantage_count_in_the_mean_but_are_not_computed(llama):
     for rollout in groups[1].rollouts:
         rollout.advantage = 0.0
     learner, alone = make_learner(llama), make_learner(llama)
-    both = learner.forward_backward(groups, GRPO)
-    one = alone.forward_backward(groups[:1], GRPO)
+    both = forward_backward(learner, groups, GRPO)
+    one = forward_backward(alone, groups[:1], GRPO)
     assert both["train/packed_tokens"] == one["train/packed_tokens"]
     assert both["train/skipped_tokens"] == both["train/tokens"] - one["train/tokens"] > 0
     share = one["train/tokens"] / both["train/tokens"]
@@ -84,9 +96,9 @@ def test_without_any_advantage_the_weights_stay_and_the_schedule_goes_on(llama):
     for rollout in (r for g in groups for r in g.rollouts):
         rollout.advantage = None
     before = snapshot(learner)
-    assert learner.forward_backward(groups, GRPO)["train/tokens"] == 0
-    assert learner.optim_step() == {"policy/grad_norm": 0.0, "policy/lr": 0.5}
-    assert learner.optim_step()["policy/lr"] == 1.0
+    assert forward_backward(learner, groups, GRPO)["train/tokens"] == 0
+    assert learner.optim_step(at=0) == {"policy/grad_norm": 0.0, "policy/lr": 0.5}
+    assert learner.optim_step(at=1)["policy/lr"] == 1.0
     assert equal(before, snapshot(learner))
 
 
@@ -94,24 +106,23 @@ def test_a_gradient_that_is_not_finite_ends_the_run(llama):
     learner = make_learner(llama)
     groups = random_groups(seed=0)
     groups[0].rollouts[0].advantage = math.nan
-    learner.forward_backward(groups, GRPO)
+    forward_backward(learner, groups, GRPO)
     with pytest.raises(RunError, match="update 1 is not finite"):
-        learner.optim_step()
+        learner.optim_step(at=0)
 
 
 def test_the_mismatch_with_the_sampler_is_measured(llama):
     learner = make_learner(llama)
     groups = random_groups(seed=0)
-    found = learner.logprobs(groups)
     members = [r for g in groups for r in g.rollouts]
-    for (number, segment, index), value in found.items():
+    for (number, segment, index), value in logprobs(learner, groups).items():
         members[number].trajectory.segments[segment].sampled.logprobs[index] = value
-    exact = learner.forward_backward(groups, GRPO)
+    exact = forward_backward(learner, groups, GRPO)
     assert exact["policy/kl_sampler_learner"] == pytest.approx(0, abs=1e-6)
     assert exact["policy/ratio_mean"] == pytest.approx(1, abs=1e-5)
     for segment in (s for r in members for s in r.trajectory.sampled_segments()):
         segment.sampled.logprobs = [value + 0.1 for value in segment.sampled.logprobs]
-    off = learner.forward_backward(groups, GRPO)
+    off = forward_backward(learner, groups, GRPO)
     assert off["policy/kl_sampler_learner"] == pytest.approx(math.exp(-0.1) - 1 + 0.1, rel=1e-3)
     assert off["policy/ratio_max"] == pytest.approx(math.exp(-0.1), rel=1e-4)
 
@@ -130,15 +141,15 @@ def test_a_token_far_off_shows_in_the_mismatch_with_all_its_weight(llama):
 
 
 def test_later_updates_on_a_batch_are_relative_to_the_learner_before_the_first(llama):
-    algorithm = get_algorithm("grpo", importance_correction="truncated")
+    algorithm = get_algorithm(algorithm_type="grpo", importance_correction="truncated")
     learner = make_learner(llama, max_tokens_per_pack=25)
     groups = random_groups(seed=0)
-    proximal = learner.logprobs(groups)
-    first = learner.forward_backward(groups, algorithm, proximal)
-    assert first["policy/clip_fraction"] == 0
-    learner.optim_step()
-    second = learner.forward_backward(groups, algorithm, proximal)
-    assert second["policy/clip_fraction"] > 0
+    batch = Batch(groups)
+    learner.forward(batch, {"proximal"})
+    algorithm.prepare(batch)
+    assert learner.forward_backward(batch, algorithm)["policy/clip_fraction"] == 0
+    learner.optim_step(at=0)
+    assert learner.forward_backward(batch, algorithm)["policy/clip_fraction"] > 0
 
 
 def test_learning_raises_what_was_rewarded(llama):
@@ -146,11 +157,13 @@ def test_learning_raises_what_was_rewarded(llama):
     groups = random_groups(seed=0)
     for rollout in (r for g in groups for r in g.rollouts):
         rollout.advantage = 1.0
-    before = sum(learner.logprobs(groups).values())
+    before = sum(logprobs(learner, groups).values())
     for _ in range(5):
-        learner.forward_backward(groups, get_algorithm("grpo", importance_correction="truncated"))
-        learner.optim_step()
-    assert sum(learner.logprobs(groups).values()) > before
+        forward_backward(
+            learner, groups, get_algorithm(algorithm_type="grpo", importance_correction="truncated")
+        )
+        learner.optim_step(at=0)
+    assert sum(logprobs(learner, groups).values()) > before
 
 
 def test_an_unknown_architecture_is_refused():
@@ -201,9 +214,9 @@ def test_bfloat16_compute_is_close_to_float32_and_keeps_small_updates(llama):
     for _, parameter in llama.named_parameters():
         parameter.data.mul_(0.5)  # keep the tiny model's numbers in bfloat16's comfort
     exact, low = make_learner(llama), make_learner(llama, compute_dtype=torch.bfloat16)
-    algorithm = get_algorithm("grpo", importance_correction="truncated")
+    algorithm = get_algorithm(algorithm_type="grpo", importance_correction="truncated")
     for learner in (exact, low):
-        learner.forward_backward(groups, algorithm)
+        forward_backward(learner, groups, algorithm)
     a = torch.cat([w.grad.flatten() for w in exact._masters.by_name.values()])
     b = torch.cat([w.grad.flatten() for w in low._masters.by_name.values()])
     assert torch.cosine_similarity(a, b, dim=0) > 0.99
@@ -212,7 +225,7 @@ def test_bfloat16_compute_is_close_to_float32_and_keeps_small_updates(llama):
     for group in low._optimizer.param_groups:
         group["lr"] = 0.0
     low.settings = OptimizerSettings(lr=1e-7)
-    low.optim_step()
+    low.optim_step(at=0)
     assert not equal(before, snapshot(low))
     assert {w.dtype for w in low.weights().values()} == {torch.bfloat16}
 
@@ -278,8 +291,8 @@ def test_adapters_train_alone_and_merge_into_the_plain_weights(model, tmp_path):
     merged = copy.deepcopy(model)
     merged.load_state_dict(learner.weights(), strict=False)
     groups = random_groups(seed=9)
-    assert make_learner(merged).logprobs(groups) == pytest.approx(
-        learner.logprobs(groups), abs=1e-4
+    assert logprobs(make_learner(merged), groups) == pytest.approx(
+        logprobs(learner, groups), abs=1e-4
     )
 
     learner.save_model(tmp_path / "merged")
@@ -305,22 +318,26 @@ def test_saving_an_adapter_that_is_not_there_is_refused(llama, tmp_path):
 
 @pytest.mark.parametrize("lora", [None, LORA])
 def test_the_divergence_is_measured_from_the_model_before_training(llama, lora):
-    algorithm = get_algorithm("grpo", kl_loss_fn="low_var_kl", kl_coef=0.5)
-    reference = None if lora else copy.deepcopy(llama)
-    learner = make_learner(llama, lora=lora, reference=reference)
-    groups = random_groups(seed=0)
-    assert learner.forward_backward(groups, algorithm)["policy/kl_reference"] == pytest.approx(
-        0, abs=1e-6
+    algorithm = get_algorithm(
+        algorithm_type="grpo", kl_loss_fn="low_var_kl", kl_loss_fn_args={"kl_coef": 0.5}
     )
-    learner.optim_step()
-    assert learner.forward_backward(groups, algorithm)["policy/kl_reference"] > 1e-6
+    learner = make_learner(llama, lora=lora)
+    reference = learner if lora else FrozenModel(copy.deepcopy(llama), dtype=torch.float32)
+
+    def divergence():
+        batch = Batch(random_groups(seed=0))
+        reference.forward(batch, {"reference"})
+        algorithm.prepare(batch)
+        return learner.forward_backward(batch, algorithm)["policy/kl_reference"]
+
+    assert divergence() == pytest.approx(0, abs=1e-6)
+    learner.optim_step(at=0)
+    assert divergence() > 1e-6
 
 
-def test_a_divergence_without_a_reference_is_refused(llama):
+def test_a_learner_without_adapters_holds_no_reference(llama):
     with pytest.raises(InputError, match="needs a reference model"):
-        make_learner(llama).forward_backward(
-            random_groups(seed=0), get_algorithm("grpo", kl_loss_fn="k2")
-        )
+        make_learner(llama).forward(Batch(random_groups(seed=0)), {"reference"})
 
 
 # Demonstrations
@@ -344,9 +361,11 @@ def test_imitation_reaches_the_demonstrated_tokens_only():
             ]
     losses = []
     for _ in range(40):
-        metrics = learner.forward_backward([as_group(samples)], get_algorithm("sft"))
+        metrics = forward_backward(
+            learner, [as_group(samples)], get_algorithm(algorithm_type="sft")
+        )
         losses.append(metrics["policy/loss"])
-        learner.optim_step()
+        learner.optim_step(at=0)
     assert losses[0] == pytest.approx(torch.stack(expected).mean().item(), abs=1e-5)
     assert losses[-1] < 0.3 < losses[0]
     assert metrics["train/tokens"] == 5

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_training import random_groups
 
-from agentscope_tuner.training.packing import pack_groups, trained_tokens
+from agentscope_tuner.algorithms.batch import Batch
+from agentscope_tuner.training.packing import pack_batch
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
 
 LARGE = 10_000
@@ -26,11 +27,13 @@ def group(*rollouts):
 
 
 def rows(groups, max_tokens=LARGE, **settings):
-    return [p.token_ids_T.tolist() for p in pack_groups(groups, max_tokens, **settings)]
+    return [p.token_ids_T.tolist() for p in pack_batch(Batch(groups), max_tokens, **settings)]
 
 
 def test_a_shared_prompt_is_stored_once_and_answers_are_not_merged():
-    (pack,) = pack_groups([group(rollout([1, 2], [5, 6, 7]), rollout([1, 2], [5, 6, 8]))], LARGE)
+    (pack,) = pack_batch(
+        Batch([group(rollout([1, 2], [5, 6, 7]), rollout([1, 2], [5, 6, 8]))]), LARGE
+    )
     # The last token of each answer predicts nothing and is left out.
     assert pack.token_ids_T.tolist() == [1, 2, 5, 6, 5, 6]
     assert pack.position_ids_T.tolist() == [0, 1, 2, 3, 2, 3]
@@ -41,7 +44,7 @@ def test_a_shared_prompt_is_stored_once_and_answers_are_not_merged():
 
 def test_prompts_are_shared_up_to_where_they_part_ways():
     prompts = ([1, 2, 3], [1, 2, 4], [1, 2])
-    (pack,) = pack_groups([group(*(rollout(p, [9, 9]) for p in prompts))], LARGE)
+    (pack,) = pack_batch(Batch([group(*(rollout(p, [9, 9]) for p in prompts))]), LARGE)
     assert pack.token_ids_T.tolist() == [1, 2, 3, 9, 4, 9, 9]
     assert pack.position_ids_T.tolist() == [0, 1, 2, 3, 2, 3, 2]
 
@@ -80,7 +83,7 @@ def test_what_follows_the_last_trained_token_is_left_out():
 def test_rollouts_without_advantage_are_not_packed():
     members = group(rollout([1], [5, 5], None), rollout([1], [6, 6], 0.0), rollout([1], [7, 7]))
     assert rows([members]) == [[1, 6, 7]]
-    assert rows([members], skip_zero_advantage=True) == [[1, 7]]
+    assert rows([members], without=frozenset({1})) == [[1, 7]]
     assert rows([group(rollout([1], [5, 5], None))]) == []
 
 
@@ -93,7 +96,7 @@ def test_packs_keep_to_the_limit_and_repeat_the_prompt_where_a_group_is_cut():
 
 def test_a_text_that_begins_with_a_sampled_token_is_trained_from_its_second_on():
     tree = Trajectory([Segment(None, [5, 6], sampled([5, 6]))])
-    (pack,) = pack_groups([group(Rollout("r", {}, tree, advantage=1.0))], LARGE)
+    (pack,) = pack_batch(Batch([group(Rollout("r", {}, tree, advantage=1.0))]), LARGE)
     assert pack.targets_N.tolist() == [6]
 
 
@@ -102,10 +105,17 @@ def test_a_text_that_begins_with_a_sampled_token_is_trained_from_its_second_on()
 def test_every_trained_token_sees_exactly_its_own_branch(seed, max_tokens):
     groups = random_groups(seed)
     members = [r for g in groups for r in g.rollouts]
+    batch = Batch(groups)
+    origins = {
+        span.start + n: (number, segment, index)
+        for (number, segment), span in batch.spans.items()
+        for n, index in enumerate(span.trained.tolist())
+    }
     seen = []
-    for pack in pack_groups(groups, max_tokens):
+    for pack in pack_batch(batch, max_tokens):
         row, ends = np.arange(len(pack.token_ids_T)), pack.subtree_end_T
-        for n, (number, segment, index) in enumerate(pack.origins):
+        for n, token in enumerate(pack.rows_N.tolist()):
+            number, segment, index = origins[token]
             trajectory = members[number].trajectory
             before = len(trajectory.segments[segment].token_ids) - index
             branch = trajectory.token_ids(segment)[:-before]
@@ -114,7 +124,6 @@ def test_every_trained_token_sees_exactly_its_own_branch(seed, max_tokens):
             assert pack.token_ids_T[ancestors].tolist() == branch
             assert pack.position_ids_T[ancestors].tolist() == list(range(len(branch)))
             assert pack.targets_N[n] == trajectory.segments[segment].token_ids[index]
-            assert pack.advantages_N[n] == np.float32(members[number].advantage)
-            seen.append((number, segment, index))
-    expected = sum(trained_tokens(r) for r in members if r.advantage is not None)
-    assert len(seen) == len(set(seen)) == expected
+            assert batch.columns["advantage"][token] == np.float32(members[number].advantage)
+            seen.append(token)
+    assert sorted(seen) == list(range(len(batch)))

@@ -16,6 +16,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.algorithms.batch import Batch
+from agentscope_tuner.training.columns import token_columns
 from agentscope_tuner.training.learner import LocalLearner
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
@@ -66,6 +69,30 @@ def make_learner(model: PreTrainedModel, **settings) -> LocalLearner:
     settings.setdefault("optimizer", OptimizerSettings(lr=1e-3))
     settings.setdefault("compute_dtype", torch.float32)
     return LocalLearner(copy.deepcopy(model), **settings)
+
+
+def forward_backward(
+    learner: LocalLearner, groups: list[RolloutGroup], algorithm: Algorithm
+) -> dict[str, float]:
+    """Add the gradient of groups whose advantages are set; returns the metrics."""
+    batch = Batch(groups)
+    if algorithm.scope != "token":
+        learner.forward(batch, {"current"})
+    algorithm.prepare(batch)
+    return learner.forward_backward(batch, algorithm)
+
+
+def logprobs(
+    learner: LocalLearner, groups: list[RolloutGroup]
+) -> dict[tuple[int, int, int], float]:
+    """(rollout, segment, index) -> ln p of each trained token under the learner's weights."""
+    batch = Batch(groups)
+    logprobs_N, _ = token_columns(learner.model, batch, learner.max_tokens_per_pack)
+    return {
+        (number, segment, i): logprobs_N[span.start + n].item()
+        for (number, segment), span in batch.spans.items()
+        for n, i in enumerate(span.trained.tolist())
+    }
 
 
 def random_trajectory(

@@ -1,77 +1,111 @@
-"""What an algorithm is: advantages for groups of rollouts, and a loss for sampled tokens.
+"""What an algorithm is, and what the learner shows it.
 
-The learner knows no algorithm: it computes log-probabilities, asks for a loss per token, weighs
-and sums it. A batch reaches `loss` in pieces of any size, so one token's loss may depend on no
-other token. Shapes: N is the number of tokens of a piece, flat.
+An optimizer batch takes this way:
+
+1. the learner fills the columns of `before_advantages`; `advantages` sets what each rollout, call
+or
+   token was worth;
+2. before the step's first update the learner fills the columns of `before_updates`;
+3. before each update of an algorithm whose `scope` is more than one token, the learner fills
+   `current`, in a pass without gradient;
+4. `prepare` sees the whole batch and turns what couples tokens into constants, one a token; it also
+   says what share of the loss each token has (the column `weight`);
+5. `loss` is then asked for one loss a token, of any few tokens at a time: with all coupling in
+   constants, the gradient of the weighted sum is exact, however the batch was cut.
+
+The learner knows no algorithm, and an algorithm knows neither packs nor devices. Shapes: N is the
+number of tokens of a piece, flat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal
 
 from torch import Tensor
 
+from agentscope_tuner.algorithms.aggregation import weights
+from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.trajectory import RolloutGroup
+
+Scope = Literal["token", "sequence", "pair", "batch"]
+"""What couples tokens: nothing, a sample's or rollout's tokens, a pair's, all of a batch's."""
+
+Data = Literal["rollouts", "conversations", "texts", "pairs"]
+"""What is learnt from: rollouts of tasks, or what the dataset itself holds."""
+
+Metrics = dict[str, Tensor]
+"""Per token [N]; logged as means over the computed tokens, or as the largest (`..._max`)."""
 
 
 @dataclass(slots=True)
-class TokenBatch:
-    """Some of the trained tokens of a batch."""
+class Tokens:
+    """Some of the trained tokens of a batch, while their gradient is computed."""
 
     logprobs_N: Tensor
     """Under the learner's current weights, with gradient, over the support drawn from."""
-    old_logprobs_N: Tensor
-    """Under the policy that sampled (the denominator of the ratio); no gradient."""
-    advantages_N: Tensor
-    proximal_logprobs_N: Tensor | None = None
-    """Under the learner's weights before the first of several updates on one batch; None: this is
-    the first, so they are `logprobs_N` themselves."""
-    entropy_N: Tensor | None = None
-    """Entropy of the current distribution in nats, with gradient."""
-    ref_logprobs_N: Tensor | None = None
-    """Under the reference policy, where an algorithm asks for it."""
-
-
-class Algorithm(Protocol):
-    """One learning rule."""
+    entropy_N: Tensor
+    """Of the current distribution in nats, with gradient."""
+    columns: Mapping[str, Tensor]
+    """The batch's columns at these tokens, [N] each; no gradient."""
 
     @property
-    def name(self) -> str:
-        """The `algorithm_type` it is known by."""
-        ...
+    def advantages_N(self) -> Tensor:
+        """The column `advantage`."""
+        return self.columns["advantage"]
 
     @property
-    def group_based(self) -> bool:
-        """Whether it compares the rollouts of a group, so that a group of one teaches nothing."""
-        ...
+    def old_N(self) -> Tensor:
+        """The denominator of the ratio; where no column says, the current weights' own."""
+        old_N = self.columns.get("old")
+        return self.logprobs_N.detach() if old_N is None else old_N
+
+
+class Algorithm:
+    """One learning rule. The hooks of this base do the least that is right."""
+
+    name: str
+    """The `algorithm_type` it is known by."""
+    data: Data = "rollouts"
+    scope: Scope = "token"
+    compares: bool = False
+    """Whether it compares the rollouts of a group, so that a group of one teaches nothing."""
+    needs_reference: bool = False
+    needs_teacher: bool = False
+    needs_critic: bool = False
+    needs_experts: bool = False
+    learns_without_advantage: bool = True
+    """Whether a token with advantage 0 may have a gradient."""
 
     @property
-    def supervised(self) -> bool:
-        """Whether it imitates demonstrations instead of learning from rollouts."""
-        ...
+    def before_advantages(self) -> frozenset[str]:
+        """Columns that `advantages` reads."""
+        return frozenset()
 
-    @property
-    def needs_reference(self) -> bool:
-        """Whether its loss asks for log-probabilities under a reference policy."""
-        ...
+    def before_updates(self, updates: int) -> frozenset[str]:
+        """Columns that are filled before the first of so many updates on a step's rollouts."""
+        return frozenset()
 
-    @property
-    def learns_without_advantage(self) -> bool:
-        """Whether a token with advantage 0 has a gradient (a KL or entropy term gives it one)."""
-        ...
+    def advantages(self, groups: Sequence[RolloutGroup]) -> None:
+        """Set what is learnt of each rollout: everything, unless it failed."""
+        for rollout in (rollout for group in groups for rollout in group.rollouts):
+            rollout.advantage = None if rollout.error is not None else 1.0
 
-    @property
-    def needs_proximal(self) -> bool:
-        """Whether its loss asks, in later updates on a batch, for the log-probabilities under the
-        weights before the first."""
-        ...
+    def prepare(self, batch: Batch) -> None:
+        """Turn what couples tokens into columns."""
+        batch.columns["weight"] = weights("token-mean", batch)
 
-    def advantages(self, groups: Sequence[RolloutGroup]) -> list[list[float | None]]:
-        """One advantage a rollout of each group; None where the rollout is not trained on."""
-        ...
+    def loss(self, tokens: Tokens) -> tuple[Tensor, Metrics]:
+        """Loss per token [N], before its weight, and metrics."""
+        raise NotImplementedError
 
-    def loss(self, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss per token [N] and metrics per token [N] (logged as means over trained tokens)."""
-        ...
+    def after_step(self, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> None:
+        """A step is done; `metrics` are what the learner reported of it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the algorithm itself remembers from step to step, as plain data."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""

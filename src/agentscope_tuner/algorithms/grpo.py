@@ -6,11 +6,9 @@ For the rewards r of one group,
 
 with Bessel's correction in the standard deviation, given to every sampled token of every turn of
 rollout i. Shao et al., "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language
-Models", 2024 (arXiv:2402.03300).
-
-A failed rollout has no reward. It is left out of the statistics and gets no advantage, and a group
-with fewer than two rewards gets none at all: there is nothing to compare with, and a raw reward is
-no advantage.
+Models", 2024 (arXiv:2402.03300). Statistics are over rollouts, never over calls, so `grpo` and
+`multi_step_grpo` differ in `enable_step_norm` alone. `rank_penalty`: He et al., 2025
+(arXiv:2506.02355); `std_cal_level: batch`: Liu et al., 2025 (arXiv:2508.08221).
 """
 
 from __future__ import annotations
@@ -18,24 +16,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
+import numpy as np
+
+from agentscope_tuner.algorithms.advantage import GroupAdvantage, rewards_of
+from agentscope_tuner.algorithms.token_rewards import trained_calls
+from agentscope_tuner.algorithms.types import AlgorithmType
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 StdLevel = Literal["group", "batch", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class GroupAdvantage:
+@dataclass(frozen=True)
+class Grpo(GroupAdvantage):
     """Advantages of `grpo`. Raises InputError for a value that makes no sense."""
 
+    name: ClassVar[str] = "grpo"
+    aliases: ClassVar[tuple[str, ...]] = ("grpo_verl",)
+
     epsilon: float = 1e-6
+    """Added to the standard deviation."""
     std_cal_level: StdLevel = "group"
-    """Standard deviation over the group, over every reward of the batch, or none (Liu et al.,
-    "Understanding R1-Zero-Like Training", 2025); the mean is always the group's."""
+    """Standard deviation over the group, over every reward of the step, or 1 (none)."""
     std_threshold: float | None = None
-    """Groups whose standard deviation is at most this are not trained on; None: all are."""
+    """Groups whose standard deviation is at most this are not trained on; empty: all are."""
+    rank_penalty: float | None = None
+    """The i-th least likely of n rollouts keeps its reward times 1 - rank_penalty * i / n."""
 
     def __post_init__(self) -> None:
         if self.std_cal_level not in get_args(StdLevel):
@@ -44,39 +52,66 @@ class GroupAdvantage:
         if self.epsilon < 0:
             raise InputError(f"epsilon is {self.epsilon}; it must not be negative")
 
-    def __call__(self, groups: Sequence[RolloutGroup]) -> list[list[float | None]]:
-        """One advantage a rollout of each group; None where the rollout is not trained on."""
+    def __call__(self, groups: Sequence[RolloutGroup]) -> None:
+        """Score every group; groups at or below the threshold are not trained on."""
+        super().__call__(groups)
+        if self.std_cal_level != "batch":
+            return
         rewards = [reward for group in groups for reward in group.rewards]
-        batch_std = stdev(rewards) if len(rewards) > 1 else 0.0
-        return [self._of_group(group, batch_std) for group in groups]
+        std = stdev(rewards) if len(rewards) > 1 else 0.0
+        for rollout in (rollout for group in groups for rollout in group.rollouts):
+            if rollout.advantage is not None:
+                rollout.advantage /= std + self.epsilon
 
-    def _of_group(self, group: RolloutGroup, batch_std: float) -> list[float | None]:
-        nothing: list[float | None] = [None] * len(group.rollouts)
-        if len(group.rewards) < 2:
-            return nothing
+    def scores(self, rollouts: Sequence[Rollout]) -> Sequence[float | None]:
+        """See the module."""
+        rewards = self._ranked(rollouts) if self.rank_penalty else rewards_of(rollouts)
         # `statistics` sums exactly, so equal rewards give exactly 0 and can be skipped later.
-        center, group_std = mean(group.rewards), stdev(group.rewards)
-        if self.std_threshold is not None and group_std <= self.std_threshold:
-            return nothing
-        std = batch_std if self.std_cal_level == "batch" else group_std
-        scale = 1.0 if self.std_cal_level == "none" else std + self.epsilon
-        return [
-            None if r.reward is None else (r.reward - center) / scale * self._share(r)
-            for r in group.rollouts
-        ]
+        center, std = mean(rewards), stdev(rewards)
+        if self.std_threshold is not None and std <= self.std_threshold:
+            return [None] * len(rollouts)
+        scale = std + self.epsilon if self.std_cal_level == "group" else 1.0
+        scored = zip(rewards, rollouts, strict=True)
+        return [(reward - center) / scale * self.share(rollout) for reward, rollout in scored]
 
-    def _share(self, rollout: Rollout) -> float:
+    def share(self, rollout: Rollout) -> float:
         """How much of its score a token of this rollout gets."""
         return 1.0
 
+    def _ranked(self, rollouts: Sequence[Rollout]) -> list[float]:
+        assert self.rank_penalty is not None
+        likelihoods = [_mean_logprob(rollout) for rollout in rollouts]
+        ranks = np.argsort(np.argsort(likelihoods, kind="stable"), kind="stable")
+        factors = 1.0 - self.rank_penalty * ranks / len(rollouts)
+        rewards = rewards_of(rollouts)
+        return [reward * float(factor) for reward, factor in zip(rewards, factors, strict=True)]
 
-@dataclass(frozen=True, slots=True)
-class MultiStepGroupAdvantage(GroupAdvantage):
+
+@dataclass(frozen=True)
+class MultiStepGrpo(Grpo):
     """Advantages of `multi_step_grpo`: the final score reaches every step of the rollout."""
+
+    name: ClassVar[str] = "multi_step_grpo"
+    aliases: ClassVar[tuple[str, ...]] = ("step_wise_grpo",)
 
     enable_step_norm: bool = False
     """Divide the score by the rollout's number of model calls."""
 
-    def _share(self, rollout: Rollout) -> float:
-        steps = sum(1 for _ in rollout.trajectory.sampled_segments())
+    def share(self, rollout: Rollout) -> float:
+        """The score, or an equal part of it for every call."""
+        steps = len(trained_calls(rollout))
         return 1.0 / steps if self.enable_step_norm and steps else 1.0
+
+
+def _mean_logprob(rollout: Rollout) -> float:
+    values = [np.asarray(s.logprobs)[s.trained()] for s in trained_calls(rollout)]
+    return float(np.mean(np.concatenate(values))) if values else 0.0
+
+
+GRPO = AlgorithmType("grpo", "Compare each rollout with the others of its task.", "grpo")
+GRPO_VERL = AlgorithmType("grpo_verl", "Another name of grpo.", "grpo")
+MULTI_STEP_GRPO = AlgorithmType(
+    "multi_step_grpo",
+    "grpo for agents of several calls: the final score reaches every call.",
+    "multi_step_grpo",
+)

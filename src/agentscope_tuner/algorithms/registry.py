@@ -1,91 +1,219 @@
-"""Algorithms by name: a new one is a new file and one line here."""
+"""Algorithms and their parts by name.
+
+Every module of this package is looked through: subclasses of `Advantage` and of `PolicyLoss` that
+have a name, and instances of `AlgorithmType`, are known by it. So adding one touches one file.
+Without a fork, a name may be `package.module:Name`, or an entry point of the group
+`agentscope_tuner.algorithms`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_args
 
+from agentscope_tuner import algorithms
+from agentscope_tuner.algorithms.advantage import Advantage
+from agentscope_tuner.algorithms.aggregation import Aggregation
 from agentscope_tuner.algorithms.base import Algorithm
-from agentscope_tuner.algorithms.grpo import GroupAdvantage, MultiStepGroupAdvantage
-from agentscope_tuner.algorithms.importance import ImportanceCorrection
-from agentscope_tuner.algorithms.kl import KL_ESTIMATORS
+from agentscope_tuner.algorithms.kl import KL_ESTIMATORS, KlTerm
+from agentscope_tuner.algorithms.mismatch import Correction
 from agentscope_tuner.algorithms.policy_gradient import PolicyGradient
-from agentscope_tuner.algorithms.ppo import ClippedSurrogate
-from agentscope_tuner.algorithms.sft import SupervisedFineTuning
+from agentscope_tuner.algorithms.policy_loss import PolicyLoss
+from agentscope_tuner.algorithms.types import AlgorithmType
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.functions import load_function
 
-ADVANTAGES: dict[str, type[GroupAdvantage]] = {
-    "grpo": GroupAdvantage,
-    "multi_step_grpo": MultiStepGroupAdvantage,
-}
-POLICY_LOSSES = {"ppo": ClippedSurrogate}
-ALGORITHM_TYPES = (*sorted(ADVANTAGES), "sft")
-
-Part = TypeVar("Part")
+ENTRY_POINTS = "agentscope_tuner.algorithms"
+Part = TypeVar("Part", Advantage, PolicyLoss)
 
 
-def get_algorithm(
-    algorithm_type: str = "multi_step_grpo",
-    *,
-    advantage_fn_args: Mapping[str, Any] | None = None,
-    policy_loss_fn: str | None = None,
-    policy_loss_fn_args: Mapping[str, Any] | None = None,
-    kl_loss_fn: str | None = None,
-    kl_coef: float = 0.001,
-    entropy_coef: float = 0.0,
-    importance_correction: ImportanceCorrection = "none",
-) -> Algorithm:
-    """The algorithm of this name with these parts.
+@dataclass(frozen=True)
+class AlgorithmSettings:
+    """What a configuration says of an algorithm; None: as the type has it."""
 
-    `policy_loss_fn` None is the algorithm's own (`ppo`, for `sft` its likelihood); `kl_loss_fn`
-    None or "none" is no KL term. Raises InputError, which lists what is known, for an unknown name,
-    and for an argument that would have no effect.
+    algorithm_type: str = "multi_step_grpo"
+    advantage_fn: str | None = None
+    advantage_fn_args: Mapping[str, Any] = field(default_factory=dict)
+    policy_loss_fn: str | None = None
+    policy_loss_fn_args: Mapping[str, Any] = field(default_factory=dict)
+    kl_loss_fn: str | None = None
+    kl_loss_fn_args: Mapping[str, Any] = field(default_factory=dict)
+    kl_penalty_fn: str | None = None
+    kl_penalty_fn_args: Mapping[str, Any] = field(default_factory=dict)
+    entropy_coef: float = 0.0
+    loss_agg_mode: str | None = None
+    aggregation_length: int = 1
+    """The constant L of `seq-mean-token-sum-norm`."""
+    importance_correction: str = "none"
+    importance_correction_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything that has a name."""
+
+    types: Mapping[str, AlgorithmType | type[Algorithm]]
+    advantages: Mapping[str, type[Advantage]]
+    losses: Mapping[str, type[PolicyLoss]]
+
+
+@cache
+def catalogue() -> Catalogue:
+    """What this package and the installed entry points offer."""
+    found = Catalogue({}, {}, {})
+    for item in (*_own(), *(point.load() for point in entry_points(group=ENTRY_POINTS))):
+        _enter(found, item)
+    return found
+
+
+def get_algorithm(settings: AlgorithmSettings | None = None, **changes: Any) -> Algorithm:
+    """The configured algorithm.
+
+    Raises InputError, which lists what is known, for an unknown name or argument, and for one that
+    would have no effect.
     """
-    _check_known("algorithm_type", algorithm_type, ALGORITHM_TYPES)
-    kl_name = None if kl_loss_fn == "none" else kl_loss_fn
-    if algorithm_type == "sft":
-        given = {
-            "advantage_fn_args": advantage_fn_args,
-            "policy_loss_fn": policy_loss_fn not in (None, "sft"),
-            "policy_loss_fn_args": policy_loss_fn_args,
-            "kl_loss_fn": kl_name,
-            "entropy_coef": entropy_coef,
-            "importance_correction": importance_correction != "none",
-        }
-        if useless := [name for name, value in given.items() if value]:
-            raise InputError(f"algorithm sft has no use for {', '.join(useless)}; leave it out")
-        return SupervisedFineTuning()
-
-    loss_name = policy_loss_fn or "ppo"
-    _check_known("policy_loss_fn", loss_name, POLICY_LOSSES)
-    _check_known("importance_correction", importance_correction, get_args(ImportanceCorrection))
-    if kl_name is not None:
-        _check_known("kl_loss_fn", kl_name, ("none", *KL_ESTIMATORS))
-    advantage = ADVANTAGES[algorithm_type]
-    return PolicyGradient(
-        name=algorithm_type,
-        advantage_fn=_build(advantage, advantage_fn_args, f"advantage_fn_args of {algorithm_type}"),
-        policy_loss=_build(
-            POLICY_LOSSES[loss_name], policy_loss_fn_args, f"policy_loss_fn_args of {loss_name}"
+    given = settings or AlgorithmSettings(**changes)
+    kind = _named("algorithm_type", given.algorithm_type, catalogue().types, AlgorithmType)
+    if not isinstance(kind, AlgorithmType):
+        return kind()
+    advantage_name = given.advantage_fn or kind.advantage_fn
+    loss_name = given.policy_loss_fn or kind.policy_loss_fn
+    aggregation = given.loss_agg_mode or kind.loss_agg_mode
+    if aggregation not in get_args(Aggregation):
+        raise _unknown("loss_agg_mode", aggregation, get_args(Aggregation))
+    algorithm = PolicyGradient(
+        name=given.algorithm_type,
+        advantage=_part(
+            "advantage_fn",
+            advantage_name,
+            catalogue().advantages,
+            Advantage,
+            kind.advantage_fn_args if advantage_name == kind.advantage_fn else {},
+            given.advantage_fn_args,
         ),
-        importance_correction=importance_correction,
-        kl=None if kl_name is None else KL_ESTIMATORS[kl_name],
-        kl_coef=kl_coef,
-        entropy_coef=entropy_coef,
+        policy_loss=_part(
+            "policy_loss_fn",
+            loss_name,
+            catalogue().losses,
+            PolicyLoss,
+            kind.policy_loss_fn_args if loss_name == kind.policy_loss_fn else {},
+            given.policy_loss_fn_args,
+        ),
+        correction=Correction.of(given.importance_correction, given.importance_correction_args),
+        kl_loss=_kl("kl_loss_fn", given.kl_loss_fn, given.kl_loss_fn_args, {}),
+        kl_penalty=_kl(
+            "kl_penalty_fn",
+            given.kl_penalty_fn or kind.kl_penalty_fn,
+            given.kl_penalty_fn_args,
+            {"kl_coef": kind.kl_coef},
+        ),
+        entropy_coef=given.entropy_coef,
+        aggregation=aggregation,  # type: ignore[arg-type]
+        aggregation_length=given.aggregation_length,
+        data=kind.data,
     )
+    _refuse_without_effect(algorithm, given)
+    return algorithm
 
 
-def _check_known(what: str, name: str, known: Mapping[str, Any] | tuple[str, ...]) -> None:
-    if name not in known:
-        raise InputError(f"{what} {name!r} is not known; known are: {', '.join(known)}")
-
-
-def _build(part: type[Part], args: Mapping[str, Any] | None, where: str) -> Part:
-    args = dict(args or {})
-    known = [field.name for field in fields(part)]  # type: ignore[arg-type]
-    if unknown := [name for name in args if name not in known]:
+def _refuse_without_effect(algorithm: PolicyGradient, given: AlgorithmSettings) -> None:
+    if algorithm.kl_loss is not None and given.kl_loss_fn == "k1":
         raise InputError(
-            f"{where} has no {', '.join(map(repr, unknown))}; known are: {', '.join(known)}"
+            "kl_loss_fn k1 has no gradient on average, so it regularises nothing: take k2, "
+            "low_var_kl, or k1 as kl_penalty_fn, in the reward"
         )
-    return part(**args)
+    if algorithm.data == "rollouts":
+        return
+    useless = {
+        "importance_correction": given.importance_correction != "none",
+        "kl_penalty_fn": algorithm.kl_penalty is not None,
+        "advantage_fn": given.advantage_fn is not None,
+    }
+    if names := [name for name, is_set in useless.items() if is_set]:
+        raise InputError(
+            f"algorithm {algorithm.name} learns from {algorithm.data}, not from rollouts, and has "
+            f"no use for {', '.join(names)}; leave it out"
+        )
+
+
+def _kl(
+    key: str, name: str | None, args: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> KlTerm | None:
+    if name in (None, "none"):
+        if args.get("kl_coef"):
+            raise InputError(f"{key}_args.kl_coef has no effect without a {key}")
+        return None
+    assert name is not None
+    if name not in KL_ESTIMATORS:
+        raise _unknown(key, name, ("none", *KL_ESTIMATORS))
+    settings = {**defaults, **args}
+    _check_arguments(f"{key}_args", name, settings, [f.name for f in fields(KlTerm)][1:])
+    term = KlTerm(KL_ESTIMATORS[name], **settings)
+    return term if term.kl_coef else None
+
+
+def _part(
+    key: str,
+    name: str,
+    known: Mapping[str, type[Part]],
+    base: type[Part],
+    defaults: Mapping[str, Any],
+    args: Mapping[str, Any],
+) -> Part:
+    part = _named(key, name, known, base)
+    _check_arguments(f"{key}_args", name, args, [f.name for f in fields(part)])
+    return part(**{**defaults, **args})
+
+
+def _check_arguments(key: str, part: str, args: Mapping[str, Any], known: list[str]) -> None:
+    for name in args:
+        if name not in known:
+            raise _unknown(f"algorithm.{key}: an argument of {part},", name, known)
+
+
+def _named(key: str, name: str, known: Mapping[str, Any], base: type) -> Any:
+    if name in known:
+        return known[name]
+    if ":" not in name:
+        raise _unknown(key, name, sorted(known))
+    item: Any = load_function(name)
+    fits = isinstance(item, base) or (
+        isinstance(item, type) and issubclass(item, (base, Algorithm))
+    )
+    if not fits:
+        raise InputError(f"{key} {name} is no {base.__name__}")
+    return item
+
+
+def _unknown(what: str, name: str, known: Any) -> InputError:
+    close = get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return InputError(f"{what} {name!r} is not known; {hint}known are: {', '.join(known) or '-'}")
+
+
+def _own() -> Iterator[Any]:
+    for info in pkgutil.iter_modules(algorithms.__path__, algorithms.__name__ + "."):
+        module = import_module(info.name)
+        for item in vars(module).values():
+            if getattr(item, "__module__", None) == info.name or isinstance(item, AlgorithmType):
+                yield item
+
+
+def _enter(found: Catalogue, item: Any) -> None:
+    if isinstance(item, AlgorithmType):
+        found.types[item.name] = item  # type: ignore[index]
+        return
+    if not isinstance(item, type):
+        return
+    for base, names in ((Advantage, found.advantages), (PolicyLoss, found.losses)):
+        if issubclass(item, base) and hasattr(item, "name"):
+            for name in (item.name, *getattr(item, "aliases", ())):
+                names[name] = item  # type: ignore[index]
+    if issubclass(item, Algorithm) and getattr(item, "name", None):
+        found.types[item.name] = item  # type: ignore[index]

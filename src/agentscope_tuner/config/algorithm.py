@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentscope_tuner.config.keys import Section, effect, not_served
+from agentscope_tuner.config.keys import Section, effect
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 
@@ -43,51 +43,15 @@ class Optimizer(Section):
         return self.lr_warmup_steps
 
 
-class AdvantageArgs(Section):
-    """Arguments of the algorithm's advantage; empty: the algorithm's own value."""
-
-    epsilon: float | None = effect(None, "Added to the standard deviation; empty: 1e-6.", ge=0)
-    std_cal_level: Literal["group", "batch", "none"] | None = effect(
-        None, "Standard deviation over the group, over the batch, or 1 (none); empty: group."
-    )
-    enable_step_norm: bool | None = effect(
-        None, "multi_step_grpo: divide by the number of the rollout's model calls; empty: no."
-    )
-    std_threshold: float | None = effect(
-        None, "Groups whose standard deviation is at most this are skipped; empty: none is.", ge=0
-    )
-
-
-_REC = "the policy loss rec is not served"
-
-
-class PolicyLossArgs(Section):
-    """Arguments of the policy loss; empty: the loss's own value."""
-
-    clip_range: float | None = effect(
-        None, "How far the ratio may leave 1 on both sides; empty: 0.2.", ge=0
-    )
-    clip_range_low: float | None = effect(
-        None, "How far below 1 the ratio may go; empty: clip_range.", ge=0
-    )
-    clip_range_high: float | None = effect(
-        None, "How far above 1 the ratio may go; empty: clip_range.", ge=0
-    )
-    epsilon_low: float | None = not_served(None, "rec: clipping below 1.", _REC)
-    epsilon_high: float | None = not_served(None, "rec: clipping above 1.", _REC)
-    clip_mode: str | None = not_served(None, "rec: on which sides to clip.", _REC)
-    weight: str | None = not_served(None, "rec: how samples are weighted.", _REC)
-    temp: float | None = not_served(None, "rec: temperature of the weights.", _REC)
-    regularizer: str | None = not_served(None, "rec: the regularizer.", _REC)
-    regularizer_coef: float | None = not_served(None, "rec: its weight.", _REC)
-
-
-class KlLossArgs(Section):
-    """Arguments of the divergence from the starting model."""
+class KlArgs(Section):
+    """Arguments of a divergence from the starting model."""
 
     kl_coef: float | None = effect(
-        None, "Weight of the divergence in the loss; empty: 0.001.", ge=0
+        None, "Weight of the divergence; empty: 0.001. 0: no reference model is loaded.", ge=0
     )
+    adaptive: bool = effect(False, "Let the weight follow `target`.")
+    target: float = effect(0.1, "The divergence to keep to, in nats, if adaptive.", gt=0)
+    horizon: int = effect(10_000, "Rollouts over which an adaptive weight reacts.", gt=0)
 
 
 class EntropyLossArgs(Section):
@@ -96,30 +60,56 @@ class EntropyLossArgs(Section):
     entropy_coef: float | None = effect(None, "Weight of the entropy in the loss; empty: 0.", ge=0)
 
 
+_PARTS = "see the table of docs/algorithms.md"
+
+
 class Algorithm(Section):
     """What is learnt from the rewards."""
 
-    algorithm_type: str = effect("multi_step_grpo", "Name of the algorithm.")
+    algorithm_type: str = effect(
+        "multi_step_grpo", "Name of the algorithm, or package.module:Name of one of your own."
+    )
     repeat_times: int = effect(8, "Rollouts a task (the group size).", gt=0)
     optimizer: Optimizer = Field(default_factory=Optimizer)
-    advantage_fn_args: AdvantageArgs = Field(default_factory=AdvantageArgs)
+    advantage_fn: str | None = effect(
+        None, "Name of the advantage (grpo, rloo, ...); empty: the algorithm's own."
+    )
+    advantage_fn_args: dict[str, Any] = effect(
+        dict, f"Arguments of the advantage, over its defaults; {_PARTS}."
+    )
     policy_loss_fn: str | None = effect(
-        None, "Name of the policy loss (ppo, ...); empty: the algorithm's own."
+        None, "Name of the policy loss (ppo, gspo, ...); empty: the algorithm's own."
     )
-    policy_loss_fn_args: PolicyLossArgs = Field(default_factory=PolicyLossArgs)
+    policy_loss_fn_args: dict[str, Any] = effect(
+        dict, f"Arguments of the policy loss, over its defaults; {_PARTS}."
+    )
+    loss_agg_mode: str | None = effect(
+        None,
+        "How tokens' losses become a batch's: token-mean, seq-mean-token-mean, seq-mean-token-sum, "
+        "seq-mean-token-sum-norm; empty: the algorithm's own.",
+    )
     kl_loss_fn: str | None = effect(
-        None, "Divergence from the starting model: k1, k2, low_var_kl, ...; empty or none: no term."
+        None, "Divergence from the starting model in the loss: k2, low_var_kl, ...; empty: none."
     )
-    kl_loss_fn_args: KlLossArgs = Field(default_factory=KlLossArgs)
+    kl_loss_fn_args: KlArgs = Field(default_factory=KlArgs)
+    kl_penalty_fn: str | None = effect(
+        None,
+        "Divergence from the starting model in the reward: k1, ...; empty: the algorithm's own.",
+    )
+    kl_penalty_fn_args: KlArgs = Field(default_factory=KlArgs)
     entropy_loss_fn: Literal["default", "none"] | None = effect(
         None, "Entropy bonus, weighted by entropy_coef; empty: default."
     )
     entropy_loss_fn_args: EntropyLossArgs = Field(default_factory=EntropyLossArgs)
 
-    importance_correction: Literal["none", "truncated"] | None = effect(
+    importance_correction: str | None = effect(
         None,
-        "Weigh tokens by how much likelier the learner finds them than the sampler did, at most 2 "
-        "(truncated); empty: truncated if the two compute in different precision.",
+        "What makes up for a sampler whose probabilities are not the learner's: none, truncated, "
+        "sequence_truncated, sequence_mask, icepop, geometric_mask or veto; empty: truncated if "
+        "the two compute in different precision.",
+    )
+    importance_correction_args: dict[str, float] = effect(
+        dict, "Bounds of the correction, over its defaults: cap, or low and high."
     )
 
     @model_validator(mode="after")

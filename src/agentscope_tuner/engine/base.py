@@ -1,13 +1,17 @@
-"""What the loop asks of an engine, wherever its sampler and learner live."""
+"""What the loop asks of those who sample and of those who learn, wherever they live."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory
+from torch import Tensor
+
+from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.algorithms.batch import Batch
+from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +23,8 @@ class Sampling:
     max_tokens: int | None = None
 
 
-class Engine(Protocol):
-    """Rolls out, learns, and hands the new weights from the learner to the sampler."""
+class RolloutSource(Protocol):
+    """Runs workflows against a model whose weights it is given."""
 
     async def rollout(
         self,
@@ -38,25 +42,42 @@ class Engine(Protocol):
         """
         ...
 
-    def demonstrate(self, sample: Mapping[str, Any]) -> Trajectory:
-        """The conversation in `sample`, as if the model had said the assistant's part.
-
-        Raises InputError if it is none, or none that the model can take.
-        """
-        ...
-
-    async def update(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
-        """Learn from rollouts whose advantages are set; returns the learner's metrics."""
-        ...
-
-    async def hand_over(self, version: int) -> None:
-        """Give the learner's weights to the sampler, as this version."""
-        ...
-
-    def save(self, directory: Path) -> None:
-        """Write a complete Hugging Face model directory; `tuner_state/` inside is for resuming."""
+    async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
+        """Sample from these weights from now on, as this version."""
         ...
 
     async def close(self) -> None:
         """End all work and give the memory back."""
+        ...
+
+
+class Columns(Protocol):
+    """Something that knows numbers of tokens: the learner, a frozen model, a critic."""
+
+    def forward(self, batch: Batch, columns: Collection[str]) -> None:
+        """Fill columns of a batch, without gradient."""
+        ...
+
+    def release(self) -> None:
+        """Give the memory back; it cannot be used any more."""
+        ...
+
+
+class Learner(Columns, Protocol):
+    """Holds the weights that are tuned. Its verbs are called from one thread, always the same."""
+
+    def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
+        """Add the gradient of one prepared batch; returns metrics."""
+        ...
+
+    def optim_step(self, at: float) -> dict[str, float]:
+        """Update the weights where `at` steps of the run are done; returns metrics."""
+        ...
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights as they are sampled from, under their Hugging Face names."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write a complete Hugging Face model directory; `tuner_state/` inside is for resuming."""
         ...

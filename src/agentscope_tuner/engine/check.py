@@ -7,6 +7,8 @@ the learner would be trained on, and what the judge made of it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,21 +16,13 @@ from rich.panel import Panel
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
-from agentscope_tuner.config.schema import Config
-from agentscope_tuner.engine.base import Sampling
-from agentscope_tuner.engine.local import LocalRollouts
-from agentscope_tuner.engine.models import ModelFiles, default_device, sampling_dtype
-from agentscope_tuner.engine.needs import refuse_what_does_not_fit, tuning_needs
+from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.models import default_device
 from agentscope_tuner.errors import RunError
-from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.inference.memory import as_text, free_memory
 from agentscope_tuner.monitor.conversation import said
-from agentscope_tuner.tasks import Taskset
-from agentscope_tuner.training.packing import trained_tokens
-from agentscope_tuner.training.tree import trained_indices
 from agentscope_tuner.trajectory import Call, Rollout, Trajectory
 from agentscope_tuner.visible import visible
-from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 TRAINED = "black on green"
 FORCED = "black on yellow"
@@ -38,44 +32,33 @@ OPEN, CLOSE = "⟦", "⟧"
 
 
 async def check_workflow(
-    config: Config,
-    taskset: Taskset,
+    rollouts: RolloutSource,
+    tokenizer: PreTrainedTokenizerBase,
+    task: dict[str, Any],
     sampling: Sampling,
-    workflow_func: WorkflowType,
-    judge_func: JudgeType | None,
-    *,
-    reference: bool,
+    seed: int,
+    needs: Mapping[str, float],
 ) -> None:
-    """Run the first task once and show everything. Raises RunError if the rollout failed.
+    """Run one task once and show everything. Raises RunError if the rollout failed.
 
-    `reference`: whether the algorithm needs the starting model beside the tuned one.
+    `needs`: what tuning would take of memory, in bytes, by part.
     """
     console = Console()
     device = default_device()
-    settings = config.trained_model()
-    files = ModelFiles.find(settings.model_path)
-    refuse_what_does_not_fit(config, files, training=False)
-    model = load_model(files.directory, sampling_dtype(settings, device))
-    weights = dict(model.named_parameters())
-    rollouts = LocalRollouts(config, files, weights, workflow_func, judge_func, device)
-    task = taskset.next_batch()[0]
-    try:
-        [group] = await rollouts.rollout(
-            [task],
-            group_size=1,
-            label="check",
-            seed=config.seed,
-            sampling=sampling,
-            on_done=lambda rollout: None,
-        )
-    finally:
-        await rollouts.close()
+    [group] = await rollouts.rollout(
+        [task],
+        group_size=1,
+        label="check",
+        seed=seed,
+        sampling=sampling,
+        on_done=lambda rollout: None,
+    )
     [rollout] = group.rollouts
     shown = visible(json.dumps(task, ensure_ascii=False, default=str))  # dates, images
     console.print(f"[bold]task[/] {escape(shown)}", highlight=False)
-    show_rollout(rollout, files.tokenizer, console)
+    show_rollout(rollout, tokenizer, console)
     console.print(
-        f"memory: tuning takes about {as_text(tuning_needs(config, files, reference=reference))}; "
+        f"memory: tuning takes about {as_text(needs)}; "
         f"{free_memory(device) / 1e9:.1f} GB are free on {device}",
         highlight=False,
     )
@@ -127,7 +110,7 @@ def _tokens(trajectory: Trajectory, leaf: int, tokenizer: PreTrainedTokenizerBas
             text.append(_decode(tokenizer, segment.token_ids), style=PROMPT)
             continue
         text.append(OPEN)
-        trained = set(trained_indices(segment.sampled))
+        trained = set(segment.sampled.trained().tolist())
         for at, token in enumerate(segment.token_ids):
             text.append(_decode(tokenizer, [token]), style=TRAINED if at in trained else FORCED)
         text.append(CLOSE)
@@ -144,7 +127,7 @@ def _outcome(rollout: Rollout) -> str:
     trajectory = rollout.trajectory
     lines = [
         f"calls {len(trajectory.calls)}, branches {len(trajectory.leaves())}, "
-        f"tokens sampled {trajectory.sampled_tokens}, trained on {trained_tokens(rollout)}, "
+        f"tokens sampled {trajectory.sampled_tokens}, trained on {trajectory.trained_tokens}, "
         f"time {rollout.seconds:.2f} s"
     ]
     if rollout.error is not None:

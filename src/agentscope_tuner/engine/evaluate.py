@@ -7,7 +7,7 @@ can be compared with each other and with those in `metrics.jsonl`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -16,16 +16,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from agentscope_tuner.config.schema import Config
-from agentscope_tuner.engine.base import Sampling
-from agentscope_tuner.engine.local import LocalRollouts
-from agentscope_tuner.engine.loop import Evaluation, refuse_total_failure
-from agentscope_tuner.engine.models import ModelFiles, default_device, sampling_dtype
-from agentscope_tuner.engine.needs import refuse_what_does_not_fit
+from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.loop import Evaluation, evaluation_seed, refuse_total_failure
+from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.engine.scores import ModelScores, Score, score_table, scores_json
 from agentscope_tuner.engine.source import find_source, short_name
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.inference.loading import load_model
-from agentscope_tuner.workflow import JudgeType, WorkflowType
+
+OpenRollouts = Callable[[Config, ModelFiles], RolloutSource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,7 @@ async def evaluate_models(
     config: Config,
     evaluations: Sequence[Evaluation],
     options: EvaluateOptions,
-    workflow_func: WorkflowType,
-    judge_func: JudgeType | None,
+    open_rollouts: OpenRollouts,
 ) -> None:
     """Print the scores of every model on every set, and write them if asked to.
 
@@ -70,7 +67,7 @@ async def evaluate_models(
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for text, source, its_config, its_files in zip(given, sources, configs, files, strict=True):
             name = short_name(text, source)
-            rollouts = _load(its_config, its_files, workflow_func, judge_func)
+            rollouts = open_rollouts(its_config, its_files)
             try:
                 scores = [
                     await _score(rollouts, name, evaluation, config.seed, options.success, progress)
@@ -114,18 +111,8 @@ def _check_writable(path: Path) -> None:
         raise InputError(f"--output {path} cannot be written: {error.strerror}.") from error
 
 
-def _load(
-    config: Config, files: ModelFiles, workflow_func: WorkflowType, judge_func: JudgeType | None
-) -> LocalRollouts:
-    device = default_device()
-    refuse_what_does_not_fit(config, files, training=False)
-    model = load_model(files.directory, sampling_dtype(config.trained_model(), device))
-    weights = dict(model.named_parameters())
-    return LocalRollouts(config, files, weights, workflow_func, judge_func, device)
-
-
 async def _score(
-    rollouts: LocalRollouts,
+    rollouts: RolloutSource,
     name: str,
     evaluation: Evaluation,
     seed: int,
@@ -139,7 +126,7 @@ async def _score(
         evaluation.tasks,
         group_size=evaluation.samples,
         label=f"eval-{evaluation.name}",
-        seed=seed,
+        seed=evaluation_seed(seed),
         sampling=evaluation.sampling,
         on_done=lambda rollout: progress.advance(bar),
     )

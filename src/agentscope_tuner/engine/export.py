@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from agentscope_tuner.engine.local import ADAPTER_DIRECTORY
 from agentscope_tuner.engine.source import TUNER_STATE, find_source
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.loading import load_model, quiet_transformers, resolve_model
+from agentscope_tuner.training.learner import ADAPTER_DIRECTORY
 
 
 def export_model(source: str, output: Path, dtype: str | None = None) -> Path:

@@ -1,18 +1,18 @@
 """The reinforcement learning loop, from top to bottom.
 
-A batch of tasks becomes groups of rollouts; the groups get advantages; the learner takes an
-update; the sampler gets the new weights. Where sampler and learner live is the engine's business,
-how anything is shown or stored the record's.
+A batch of tasks becomes groups of rollouts; the learner learns from them; the sampler gets the new
+weights. Where rollouts come from is the source's business, what is learnt from them the algorithm's
+(`learning.py`), how anything is shown or stored the record's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from agentscope_tuner.algorithms.base import Algorithm
-from agentscope_tuner.engine.base import Engine, Sampling
+from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.learning import Learning
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.engine.stopwatch import Stopwatch
@@ -20,6 +20,7 @@ from agentscope_tuner.errors import RunError, TunerError
 from agentscope_tuner.executors import DaemonThreadPool
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.rollout.pass_at_k import pass_at_k
+from agentscope_tuner.seeds import derived_seed
 from agentscope_tuner.tasks import Taskset
 from agentscope_tuner.trajectory import RolloutGroup
 
@@ -39,13 +40,22 @@ class Evaluation:
 class LoopSettings:
     """The loop's own numbers."""
 
-    group_size: int
     total_steps: int
     save_interval: int
     eval_interval: int
     seed: int
-    sampling: Sampling
-    """Of the training rollouts."""
+
+
+class Experience(Protocol):
+    """Where the groups of a step come from: rollouts of its tasks, or what the tasks hold."""
+
+    async def collect(self, step: int, tasks: Sequence[dict[str, Any]]) -> list[RolloutGroup]:
+        """The groups of step number `step`, one a task."""
+        ...
+
+    def metrics(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
+        """What is to be logged of them."""
+        ...
 
 
 class TrainingLoop:
@@ -53,17 +63,19 @@ class TrainingLoop:
 
     def __init__(
         self,
-        engine: Engine,
+        source: RolloutSource,
+        learning: Learning,
+        experience: Experience,
         taskset: Taskset,
-        algorithm: Algorithm,
         evaluations: Sequence[Evaluation],
         record: RunRecord,
         settings: LoopSettings,
         stop: StopRequest,
     ) -> None:
-        self.engine = engine
+        self.source = source
+        self.learning = learning
+        self.experience = experience
         self.taskset = taskset
-        self.algorithm = algorithm
         self.evaluations = evaluations
         self.record = record
         self.settings = settings
@@ -74,17 +86,24 @@ class TrainingLoop:
         """The step of the last checkpoint."""
         self._settled: dict[str, object] | None = None
         """The loop's state at the end of the last step; None while weights change, or before."""
-        self._saving = DaemonThreadPool(1, "saving")
+        # Always the same thread: OpenMP has workers for each thread that computes.
+        self._learner_thread = DaemonThreadPool(1, "learner")
 
     def state_dict(self) -> dict[str, object]:
         """What the loop itself needs to go on."""
-        return {"step": self.step, "taskset": self.taskset.state_dict()}
+        return {
+            "step": self.step,
+            "taskset": self.taskset.state_dict(),
+            "algorithm": self.learning.algorithm.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on after the step that `state_dict` was taken at."""
         self.step = int(state["step"])  # type: ignore[call-overload]
         self._saved = self.step
         self.taskset.load_state_dict(state["taskset"])  # type: ignore[arg-type]
+        algorithm: Any = state.get("algorithm", {})
+        self.learning.algorithm.load_state_dict(algorithm)
 
     async def run(self) -> bool:
         """Train to the end; False if a stop was asked for before it (everything is saved then).
@@ -106,7 +125,7 @@ class TrainingLoop:
         if self._saved is None:
             await self._evaluate()
         else:
-            await self.engine.hand_over(self.step)
+            await self._hand_over(self.step)
         while self.step < settings.total_steps:
             if self.stop.requested:
                 await self._save()
@@ -121,21 +140,19 @@ class TrainingLoop:
 
     async def _save(self) -> None:
         if self._saved != self.step:
-            await self._saving.run(self.record.save, self.step, self.engine, self.state_dict())
+            save = self.learning.learner.save
+            await self._learner_thread.run(self.record.save, self.step, save, self.state_dict())
             self._saved = self.step
 
     async def _save_in_spite_of(self, fault: Exception, state: Mapping[str, object]) -> None:
         """Save the last step although the run has failed."""
         try:
-            await self._saving.run(self.record.save, self.step, self.engine, state)
+            save = self.learning.learner.save
+            await self._learner_thread.run(self.record.save, self.step, save, state)
         except Exception as error:
             fault.add_note(f"Step {self.step}, the last, could not be saved either: {error!r}")
         else:
             fault.add_note(f"Step {self.step}, the last, is saved: the run can be resumed.")
-
-    async def _learn(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
-        self._settled = None  # half an update is nothing to go on from
-        return await self.engine.update(groups)
 
     def _settle(self, step: int) -> None:
         """Count a step whose weights are learnt and handed over."""
@@ -147,41 +164,37 @@ class TrainingLoop:
         watch = Stopwatch()
         tasks = self.taskset.next_batch()
         with watch("rollout"):
-            groups = await self._rollout(step, tasks)
+            groups = await self.experience.collect(step, tasks)
         if step == 1:
             refuse_total_failure("the first step", groups)
-        set_advantages(self.algorithm, groups)
         with watch("train"):
-            learnt = await self._learn(groups)
+            self._settled = None  # half an update is nothing to go on from
+            learnt = await self._learner_thread.run(self.learning.step, step, groups)
         with watch("sync"):
-            await self.engine.hand_over(step)
+            await self._hand_over(step)
         self.taskset.update(self.taskset.indices, [mean_reward(group) for group in groups])
         self._settle(step)
-        metrics = {**summarize(groups), **learnt, **watch.metrics()}
+        metrics = {**self.experience.metrics(groups), **learnt, **watch.metrics()}
         self.record.step(step, {**metrics, **throughput(metrics, groups)}, groups)
 
-    async def _rollout(self, step: int, tasks: Sequence[dict[str, Any]]) -> list[RolloutGroup]:
-        settings = self.settings
-        with self.record.progress("rollouts", len(tasks) * settings.group_size) as on_done:
-            return await self.engine.rollout(
-                tasks,
-                group_size=settings.group_size,
-                label=f"step{step}",
-                seed=settings.seed + step,
-                sampling=settings.sampling,
-                on_done=on_done,
-            )
+    async def _hand_over(self, version: int) -> None:
+        await self.source.adopt(self.learning.learner.weights(), version)
+
+    async def close(self) -> None:
+        """End the rollouts, then the learner's thread."""
+        await self.source.close()
+        self._learner_thread.shutdown()
 
     async def _evaluate(self) -> None:
         for evaluation in self.evaluations:
             watch = Stopwatch()
             total = len(evaluation.tasks) * evaluation.samples
             with self.record.progress(f"evaluating {evaluation.name}", total) as on_done:
-                groups = await self.engine.rollout(
+                groups = await self.source.rollout(
                     evaluation.tasks,
                     group_size=evaluation.samples,
                     label=f"eval-{evaluation.name}-step{self.step}",
-                    seed=self.settings.seed,
+                    seed=evaluation_seed(self.settings.seed),
                     sampling=evaluation.sampling,
                     on_done=on_done,
                 )
@@ -195,13 +208,13 @@ class TrainingLoop:
 
 
 def throughput(metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> dict[str, float]:
-    """Tokens a second of sampling and of training, waiting included."""
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    """Tokens a second of training and, if there were any, of sampling; waiting included."""
+    speed = {"throughput/trained_tokens_per_s": metrics["train/tokens"] / metrics["time/train"]}
+    rollouts = [rollout for group in groups for rollout in group.rollouts if not rollout.expert]
     sampled = sum(rollout.trajectory.sampled_tokens for rollout in rollouts)
-    return {
-        "throughput/sampled_tokens_per_s": sampled / metrics["time/rollout"],
-        "throughput/trained_tokens_per_s": metrics["train/tokens"] / metrics["time/train"],
-    }
+    if rollouts:
+        speed["throughput/sampled_tokens_per_s"] = sampled / metrics["time/rollout"]
+    return speed
 
 
 def mean_reward(group: RolloutGroup) -> float | None:
@@ -210,11 +223,9 @@ def mean_reward(group: RolloutGroup) -> float | None:
     return sum(rewards) / len(rewards) if rewards else None
 
 
-def set_advantages(algorithm: Algorithm, groups: Sequence[RolloutGroup]) -> None:
-    """Write the algorithm's advantages into the rollouts."""
-    for group, advantages in zip(groups, algorithm.advantages(groups), strict=True):
-        for rollout, advantage in zip(group.rollouts, advantages, strict=True):
-            rollout.advantage = advantage
+def evaluation_seed(seed: int) -> int:
+    """The seed of every evaluation of a run: all meet the same draws."""
+    return derived_seed(seed, "evaluation")
 
 
 def refuse_total_failure(where: str, groups: Sequence[RolloutGroup]) -> None:

@@ -16,7 +16,6 @@ from agentscope_tuner.checkpoint.random_state import random_state
 from agentscope_tuner.checkpoint.run_state import RunState, RunStatus
 from agentscope_tuner.checkpoint.state import save_state
 from agentscope_tuner.checkpoint.store import CheckpointStore
-from agentscope_tuner.engine.base import Engine
 from agentscope_tuner.monitor.base import Monitor, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.curve import draw_reward_curve
@@ -115,11 +114,11 @@ class RunRecord:
         for monitor in self._monitors:
             monitor.samples(samples, step, f"eval/{name}/samples")
 
-    def save(self, step: int, engine: Engine, loop_state: Mapping[str, Any]) -> None:
-        """Write a checkpoint: a Hugging Face model directory with what resuming needs inside."""
+    def save(self, step: int, save: Callable[[Path], None], loop_state: Mapping[str, Any]) -> None:
+        """Write a checkpoint: what the learner's `save` writes, with the loop's state inside."""
 
         def write(directory: Path) -> None:
-            engine.save(directory)
+            save(directory)
             state = {"loop": dict(loop_state), "random": random_state()}
             save_state(directory / "tuner_state" / LOOP_STATE, state)
 

@@ -24,11 +24,9 @@ def flatten(tree: TokenTree) -> Pack:
         subtree_end_T=np.array(row.subtree_ends, np.int64),
         predecessors_N=np.array(row.predecessors, np.int64),
         targets_N=np.array(row.targets, np.int64),
-        old_logprobs_N=np.array(row.old_logprobs, np.float32),
-        advantages_N=np.array(row.advantages, np.float32),
+        rows_N=np.array(row.rows, np.int64),
         temperatures_N=np.array(row.temperatures, np.float32),
         supports=row.supports,
-        origins=row.origins,
     )
 
 
@@ -41,11 +39,9 @@ class _Row:
         self.subtree_ends: list[int] = []
         self.predecessors: list[int] = []
         self.targets: list[int] = []
-        self.old_logprobs: list[float] = []
-        self.advantages: list[float] = []
+        self.rows: list[int] = []
         self.temperatures: list[float] = []
         self.supports: dict[int, Support] = {}
-        self.origins: list[tuple[int, int, int]] = []
         self._fill(tree)
 
     def _fill(self, tree: TokenTree) -> None:
@@ -71,19 +67,18 @@ class _Row:
 
     def _train(self, node: Node, start: int, before: int) -> None:
         """Note a node's trained tokens; its tokens begin at `start` and follow token `before`."""
-        for i in node.trained():
+        if node.span is None:
+            return
+        sampled = node.span.sampled
+        for row, i in enumerate(node.span.trained.tolist(), start=node.span.start):
             predecessor = start + i - 1 if i else before
-            if predecessor < 0:
-                continue  # the first token of a text is predicted from nothing
-            assert node.sampled is not None
-            if i in node.sampled.supports:
-                self.supports[len(self.targets)] = node.sampled.supports[i]
+            assert predecessor >= 0, "the first token of a text is predicted from nothing"
+            if i in sampled.supports:
+                self.supports[len(self.targets)] = sampled.supports[i]
             self.predecessors.append(predecessor)
             self.targets.append(node.token_ids[i])
-            self.old_logprobs.append(node.sampled.logprobs[i])
-            self.advantages.append(node.advantage)
-            self.temperatures.append(node.sampled.temperature)
-            self.origins.append((node.rollout, node.segment, i))
+            self.rows.append(row)
+            self.temperatures.append(sampled.temperature)
 
 
 def _kept(nodes: Sequence[Node]) -> dict[Node, int]:
@@ -91,7 +86,7 @@ def _kept(nodes: Sequence[Node]) -> dict[Node, int]:
     followed: set[Node] = set()
     kept: dict[Node, int] = {}
     for node in reversed(nodes):
-        trained = node.trained()
+        trained = [] if node.span is None else node.span.trained.tolist()
         if node in followed:
             kept[node] = len(node.token_ids)
         else:

@@ -69,12 +69,12 @@ def head_of(model: PreTrainedModel, pack: Pack) -> Head:
 
 
 @torch.no_grad()
-def pack_logprobs(model: PreTrainedModel, pack: Pack) -> Tensor:
-    """ln p of each trained token [N], without gradient."""
+def pack_logprobs(model: PreTrainedModel, pack: Pack) -> tuple[Tensor, Tensor]:
+    """ln p of each trained token and the entropies in nats [N], without gradient."""
     hidden_NE = predecessor_states(model, pack)
     head = head_of(model, pack)
-    chunks = [head.logprobs(hidden_NE[rows], rows)[0] for rows in head.chunks()]
-    return torch.cat(chunks)
+    chunks = [head.logprobs(hidden_NE[rows], rows) for rows in head.chunks()]
+    return torch.cat([logprobs for logprobs, _ in chunks]), torch.cat([h for _, h in chunks])
 
 
 def _on(array: NDArray, device: torch.device) -> Tensor:

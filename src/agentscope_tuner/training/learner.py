@@ -1,14 +1,13 @@
 """A learner in this process: packs rollouts, computes gradients, updates weights, saves them.
 
-Its verbs are those of the Tinker interface (`forward_backward`, `optim_step`), so that a learner
-elsewhere is one more class with the same ones.
+Its verbs are those of the Tinker interface (`forward`, `forward_backward`, `optim_step`), so that a
+learner elsewhere is one more class with the same ones. It knows no algorithm.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from agentscope_tuner.algorithms.base import Algorithm, TokenBatch
+from agentscope_tuner.algorithms.base import Algorithm, Tokens
+from agentscope_tuner.algorithms.batch import Batch
+from agentscope_tuner.checkpoint.state import save_state
 from agentscope_tuner.errors import InputError, RunError
 from agentscope_tuner.inference.memory import free_memory
+from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.training import forward
+from agentscope_tuner.training.columns import token_columns
 from agentscope_tuner.training.lora import LoraSettings, add_adapters, merged_weights
 from agentscope_tuner.training.master_weights import MasterWeights
 from agentscope_tuner.training.memory import (
@@ -29,13 +32,13 @@ from agentscope_tuner.training.memory import (
 )
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
-from agentscope_tuner.training.packing import pack_groups, trained_tokens
+from agentscope_tuner.training.packing import pack_batch
 from agentscope_tuner.training.saving import save_model_directory
 from agentscope_tuner.training.token_metrics import TokenMetrics
-from agentscope_tuner.trajectory import RolloutGroup
 
-TokenKey = tuple[int, int, int]
-"""Number of the rollout through all groups, segment, index in the segment."""
+LEARNER_STATE = "learner.pt"
+ADAPTER_DIRECTORY = "adapter"
+"""In a checkpoint of a run with adapters: they alone, as peft saves them."""
 
 
 class LocalLearner:
@@ -50,13 +53,12 @@ class LocalLearner:
         compute_dtype: torch.dtype = torch.bfloat16,
         max_tokens_per_pack: int = 8192,
         lora: LoraSettings | None = None,
-        reference: PreTrainedModel | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         """Take over `model` (float32 weights): it is moved, converted and trained in place.
 
-        `compute_dtype` bfloat16 keeps float32 master weights beside it. `reference` is a second
-        model for algorithms with a KL term; with `lora` the model without its adapters serves.
-        Raises InputError if the architecture is not known.
+        `compute_dtype` bfloat16 keeps float32 master weights beside it. `tokenizer` is saved with
+        the model. Raises InputError if the architecture is not known.
         """
         self.device = torch.device(device)
         if self.device.type == "cpu":
@@ -64,6 +66,7 @@ class LocalLearner:
         self.model = forward.prepare(model, self.device)
         self.settings = optimizer
         self.max_tokens_per_pack = max_tokens_per_pack
+        self._tokenizer = tokenizer
         self.step = 0
         """Calls of `optim_step` so far."""
         self._adapters = None if lora is None else add_adapters(model, lora)
@@ -77,54 +80,58 @@ class LocalLearner:
             weight_decay=optimizer.weight_decay,
             fused=True,
         )
-        self._reference = reference
-        if reference is not None:
-            forward.prepare(reference, self.device).requires_grad_(False)
-            MasterWeights(reference, compute_dtype)
         per_token = activation_bytes_per_token(self.model)
         self._most_kept_tokens = free_memory(self.device) / 2 / per_token
         """Tokens of a pack up to which activations are kept and not computed again."""
 
-    def forward_backward(
-        self,
-        groups: Sequence[RolloutGroup],
-        algorithm: Algorithm,
-        proximal: Mapping[TokenKey, float] | None = None,
-    ) -> dict[str, float]:
-        """Add the gradient of one batch, whose advantages are set.
+    def forward(self, batch: Batch, columns: Collection[str]) -> None:
+        """Fill columns of a batch, without gradient.
 
-        Where rollouts of one step are learnt from in several updates, `proximal` is what `logprobs`
-        gave for these groups before the first of them; None: this is the first.
-
-        The loss is the mean over all trained tokens of rollouts that have an advantage, however
-        they are packed. Those whose advantage is 0 count in that mean and in `train/tokens`, but
-        are not computed unless the algorithm has a term that gives them a gradient.
+        `proximal` and `current` are under the weights as they are now, with `entropy` beside them;
+        `reference` is under the model without its adapters. Raises InputError if it has none.
         """
-        skip = not algorithm.learns_without_advantage
-        packs = pack_groups(groups, self.max_tokens_per_pack, skip_zero_advantage=skip)
+        if "reference" in columns:
+            if self._adapters is None:
+                raise InputError("a KL term needs a reference model beside one tuned in full")
+            with self._adapters.disable_adapter():
+                batch.columns["reference"] = self._columns(batch)[0]
+        own = set(columns) & {"proximal", "current", "entropy"}
+        if own:
+            logprobs_N, entropy_N = self._columns(batch)
+            values = {"proximal": logprobs_N, "current": logprobs_N, "entropy": entropy_N}
+            batch.columns |= {name: values[name] for name in own}
+
+    def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
+        """Add the gradient of one prepared batch: the sum over its tokens of weight times loss.
+
+        The gradient is the same however the batch is packed. Rollouts none of whose tokens can have
+        a gradient (their weight is 0, or their advantage is and the algorithm learns nothing from
+        that) count in the weights and in `train/tokens`, but are not computed. The columns
+        `learner` and `entropy` are filled for the others.
+        """
+        skipped = self._without_gradient(batch, algorithm)
+        packs = pack_batch(batch, self.max_tokens_per_pack, without=skipped)
         computed = sum(len(pack.targets_N) for pack in packs)
-        skipped = 0
-        if skip:
-            rollouts = (rollout for group in groups for rollout in group.rollouts)
-            skipped = sum(trained_tokens(rollout) for rollout in rollouts if rollout.advantage == 0)
         metrics = TokenMetrics()
-        for pack in packs:
-            self._backward(pack, algorithm, computed + skipped, proximal, metrics)
+        learnt = {name: torch.full((len(batch),), torch.nan) for name in ("learner", "entropy")}
+        loss = sum(self._backward(pack, batch, algorithm, learnt, metrics) for pack in packs)
+        batch.columns |= learnt
         return {
-            "train/tokens": float(computed + skipped),
-            "train/skipped_tokens": float(skipped),
+            "train/tokens": float(len(batch)),
+            "train/skipped_tokens": float(len(batch) - computed),
             "train/packed_tokens": float(sum(len(pack.token_ids_T) for pack in packs)),
             "train/packs": float(len(packs)),
-            **metrics.result(computed + skipped, computed),
+            **({"policy/loss": loss, **metrics.result(computed)} if packs else {}),
         }
 
-    def optim_step(self) -> dict[str, float]:
+    def optim_step(self, at: float) -> dict[str, float]:
         """Update the weights with the accumulated gradient and forget it.
 
-        Without a gradient (no rollout had an advantage) the weights stay as they are; the schedule
-        goes on. Raises RunError if the gradient is not finite.
+        `at` is how much of the run is done, in steps: 3.5 is the second of two updates of the
+        fourth step. Without a gradient (no rollout had an advantage) the weights stay as they are;
+        the schedule goes on. Raises RunError if the gradient is not finite.
         """
-        lr = self.settings.lr_at(self.step)
+        lr = self.settings.lr_at(at)
         self.step += 1
         grads = [w.grad for w in self._masters.by_name.values() if w.grad is not None]
         grad_norm = float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
@@ -141,15 +148,8 @@ class LocalLearner:
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
             self._masters.publish()
+        release_threads()  # the sampler computes next
         return {"policy/grad_norm": grad_norm, "policy/lr": lr}
-
-    def logprobs(self, groups: Sequence[RolloutGroup]) -> dict[TokenKey, float]:
-        """ln p of every trained token of the rollouts that have an advantage."""
-        found: dict[TokenKey, float] = {}
-        for pack in pack_groups(groups, self.max_tokens_per_pack):
-            values = forward.pack_logprobs(self.model, pack).tolist()
-            found.update(zip(pack.origins, values, strict=True))
-        return found
 
     def weights(self) -> dict[str, Tensor]:
         """The model's weights under their Hugging Face names, in the compute dtype.
@@ -160,6 +160,16 @@ class LocalLearner:
         if self._adapters is not None:
             return merged_weights(self.model)
         return {name: weight.detach() for name, weight in self.model.named_parameters()}
+
+    def save(self, directory: Path) -> None:
+        """Write a complete Hugging Face model directory, the adapters alone if there are any, and
+        `tuner_state/` with what resuming needs."""
+        self.save_model(directory, self._tokenizer)
+        if self._adapters is not None:
+            self.save_adapter(directory / ADAPTER_DIRECTORY)
+        state = directory / "tuner_state"
+        state.mkdir(exist_ok=True)
+        save_state(state / LEARNER_STATE, self.state_dict())
 
     def save_model(self, directory: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         """Write a complete Hugging Face model directory.
@@ -203,55 +213,52 @@ class LocalLearner:
         """Give the memory back; the learner cannot be used any more."""
         self._optimizer.state.clear()
         self._masters.by_name.clear()
-        for model in filter(None, (self.model, self._reference)):
-            for parameter in model.parameters():
-                parameter.data = parameter.data.new_empty(0)
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data.new_empty(0)
         give_back_freed_memory()
 
     def _backward(
         self,
         pack: Pack,
+        batch: Batch,
         algorithm: Algorithm,
-        tokens: int,
-        proximal: Mapping[TokenKey, float] | None,
+        learnt: Mapping[str, Tensor],
         metrics: TokenMetrics,
-    ) -> None:
-        """Add a pack's share of the gradient of a loss that is the mean over `tokens` tokens."""
-        reference_N = self._reference_logprobs(pack) if algorithm.needs_reference else None
-        proximal_N = None
-        if proximal is not None:
-            proximal_N = torch.tensor([proximal[key] for key in pack.origins], device=self.device)
-        old_logprobs_N = torch.from_numpy(pack.old_logprobs_N).to(self.device)
-        advantages_N = torch.from_numpy(pack.advantages_N).to(self.device)
+    ) -> float:
+        """Add a pack's share of the gradient, note what was learnt of its tokens, and return its
+        share of the loss."""
+        rows_N = torch.from_numpy(pack.rows_N)
+        columns = {name: c[rows_N].to(self.device) for name, c in batch.columns.items()}
         # In training mode activations are computed twice instead of kept.
         self.model.train(len(pack.token_ids_T) > self._most_kept_tokens)
         hidden_NE = forward.predecessor_states(self.model, pack)
         head = forward.head_of(self.model, pack)
         hidden_grad_NE = torch.empty_like(hidden_NE)
+        total = torch.zeros((), device=self.device)
         for rows in head.chunks():
             # Going backward chunk by chunk keeps only one chunk of probabilities alive.
             hidden_nE = hidden_NE[rows].detach().requires_grad_()
             logprobs_n, entropy_n = head.logprobs(hidden_nE, rows)
-            batch = TokenBatch(
-                logprobs_N=logprobs_n,
-                old_logprobs_N=old_logprobs_N[rows],
-                advantages_N=advantages_N[rows],
-                proximal_logprobs_N=None if proximal_N is None else proximal_N[rows],
-                entropy_N=entropy_n,
-                ref_logprobs_N=None if reference_N is None else reference_N[rows],
-            )
-            loss_n, extra = algorithm.loss(batch)
-            (loss_n.sum() / tokens).backward()
+            these = {name: column[rows] for name, column in columns.items()}
+            loss_n, extra = algorithm.loss(Tokens(logprobs_n, entropy_n, these))
+            loss = (these["weight"] * loss_n).sum()
+            loss.backward()
             assert hidden_nE.grad is not None
             hidden_grad_NE[rows] = hidden_nE.grad
-            metrics.add(loss_n, extra, batch)
-            if not algorithm.supervised:
-                metrics.add_mismatch(batch)
+            learnt["learner"][rows_N[rows]] = logprobs_n.detach().cpu()
+            learnt["entropy"][rows_N[rows]] = entropy_n.detach().cpu()
+            metrics.add_all({"entropy": entropy_n, **extra})
+            total += loss.detach()
         hidden_NE.backward(hidden_grad_NE)
+        return total.item()
 
-    def _reference_logprobs(self, pack: Pack) -> Tensor:
-        if self._adapters is None and self._reference is None:
-            raise InputError("a KL term needs a reference model; give the learner one")
-        without = nullcontext() if self._adapters is None else self._adapters.disable_adapter()
-        with without:
-            return forward.pack_logprobs(self._reference or self.model, pack)
+    def _without_gradient(self, batch: Batch, algorithm: Algorithm) -> frozenset[int]:
+        """Numbers of the rollouts that need not be computed."""
+        idle_N = batch.columns["weight"] == 0
+        if not algorithm.learns_without_advantage:
+            idle_N |= batch.columns["advantage"] == 0
+        busy = set(batch.rollout_N[~idle_N].tolist())
+        return frozenset(number for number, _ in batch.rollouts if number not in busy)
+
+    def _columns(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return token_columns(self.model, batch, self.max_tokens_per_pack)

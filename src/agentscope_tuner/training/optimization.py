@@ -23,9 +23,9 @@ class OptimizerSettings:
     """After the warm-up: `constant`, or `cosine` down to `min_lr_ratio * lr` at `total_steps`."""
     min_lr_ratio: float = 0.0
     warmup_steps: int = 0
-    """Updates over which the rate rises linearly to `lr`."""
+    """Steps over which the rate rises linearly to `lr`."""
     total_steps: int | None = None
-    """Updates of the whole run; needed for `cosine`."""
+    """Steps of the whole run; needed for `cosine`."""
     grad_clip: float | None = 1.0
     """Largest norm of the whole gradient; None: not clipped."""
 
@@ -40,10 +40,11 @@ class OptimizerSettings:
         if self.grad_clip is not None and self.grad_clip <= 0:
             raise InputError(f"grad_clip is {self.grad_clip}; it must be positive, or None")
 
-    def lr_at(self, step: int) -> float:
-        """The learning rate of update number `step`, counted from 0."""
+    def lr_at(self, step: float) -> float:
+        """The learning rate where `step` steps are done; parts of a step where it has several
+        updates."""
         if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
+            return self.lr * min(1.0, (step + 1) / self.warmup_steps)
         if self.schedule == "constant":
             return self.lr
         assert self.total_steps is not None

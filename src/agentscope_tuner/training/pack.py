@@ -35,11 +35,8 @@ class Pack:
     """Index in the row of the token before each trained one on its branch."""
     targets_N: Ints
     """The trained tokens' ids."""
-    old_logprobs_N: Floats
-    """As recorded by the sampler."""
-    advantages_N: Floats
+    rows_N: Ints
+    """Where the trained tokens are in the columns of their batch."""
     temperatures_N: Floats
     supports: dict[int, Support]
     """Index in N -> the tokens that could have been drawn; absent: the whole vocabulary."""
-    origins: list[tuple[int, int, int]]
-    """Number of the rollout, segment, and index in the segment of each trained token."""

@@ -7,11 +7,12 @@ stays a node of its own: its tokens carry a loss, and each draw counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agentscope_tuner.algorithms.batch import Span
 from agentscope_tuner.sequences import common_prefix
-from agentscope_tuner.trajectory import Rollout, Sampled
+from agentscope_tuner.trajectory import Rollout
 
 
 @dataclass(slots=True, eq=False)
@@ -20,17 +21,9 @@ class Node:
 
     token_ids: Sequence[int]
     parent: Node | None = None
-    sampled: Sampled | None = None
-    """None: prompt tokens."""
-    rollout: int = -1
-    """The caller's number of the rollout that sampled it."""
-    segment: int = -1
-    advantage: float = 0.0
+    span: Span | None = None
+    """A sampled segment's trained tokens in the batch; None: prompt tokens."""
     children: list[Node] = field(default_factory=list)
-
-    def trained(self) -> list[int]:
-        """Indices of the tokens that carry a loss: something else could have been drawn."""
-        return [] if self.sampled is None else trained_indices(self.sampled)
 
 
 class TokenTree:
@@ -41,19 +34,16 @@ class TokenTree:
         self.size = 0
         """Tokens stored."""
 
-    def add(self, rollout: Rollout, number: int) -> None:
-        """Add all segments of a rollout that has an advantage; the caller knows it by `number`."""
-        assert rollout.advantage is not None
+    def add(self, number: int, rollout: Rollout, spans: Mapping[tuple[int, int], Span]) -> None:
+        """Add all segments of a rollout, which `spans` knows by its number and the segment's."""
         ends: list[Node] = []
         for index, segment in enumerate(rollout.trajectory.segments):
             parent = self.root if segment.parent is None else ends[segment.parent]
             if segment.sampled is None:
                 ends.append(self._extend(parent, segment.token_ids))
-                continue
-            sampled = Node(
-                segment.token_ids, parent, segment.sampled, number, index, rollout.advantage
-            )
-            ends.append(self._append(sampled, parent))
+            else:
+                node = Node(segment.token_ids, parent, spans[number, index])
+                ends.append(self._append(node, parent))
 
     def preorder(self) -> Iterator[Node]:
         """Every node after its parent, each subtree in one piece."""
@@ -72,7 +62,7 @@ class TokenTree:
         """Follow equal prompt tokens as far as they are there, then add the rest."""
         while token_ids:
             for child in parent.children:
-                shared = 0 if child.sampled else common_prefix(child.token_ids, token_ids)
+                shared = 0 if child.span else common_prefix(child.token_ids, token_ids)
                 if shared:
                     break
             else:
@@ -80,13 +70,6 @@ class TokenTree:
             parent = child if shared == len(child.token_ids) else _split(child, shared)
             token_ids = token_ids[shared:]
         return parent
-
-
-def trained_indices(sampled: Sampled) -> list[int]:
-    """Tokens of a sampled segment that carry a loss: not forced, and drawn rather than taken."""
-    if sampled.temperature == 0:
-        return []
-    return [i for i, forced in enumerate(sampled.forced) if not forced]
 
 
 def _split(node: Node, at: int) -> Node:

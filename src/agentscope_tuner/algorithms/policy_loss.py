@@ -1,0 +1,31 @@
+"""What every policy loss shares.
+
+Subclasses are frozen dataclasses: their fields are the `policy_loss_fn_args`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from agentscope_tuner.algorithms.base import Metrics, Scope, Tokens
+from agentscope_tuner.algorithms.batch import Batch
+
+
+class PolicyLoss:
+    """Turns advantages and log-probabilities into a loss per token."""
+
+    name: ClassVar[str]
+    scope: Scope = "token"
+    needs_reference: ClassVar[bool] = False
+    needs_experts: ClassVar[bool] = False
+    zero_without_advantage: ClassVar[bool] = True
+    """Whether a token with advantage 0 has no gradient."""
+
+    def prepare(self, batch: Batch) -> None:
+        """Turn what couples tokens into columns; `old` and, beyond a token, `current` are there."""
+
+    def loss(self, tokens: Tokens) -> tuple[Tensor, Metrics]:
+        """Loss per token [N] and metrics."""
+        raise NotImplementedError

@@ -1,0 +1,239 @@
+"""The composition root: the only place that names concrete classes.
+
+Each part is handed its own section of the configuration, never the whole of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.algorithms.registry import AlgorithmSettings, get_algorithm
+from agentscope_tuner.chat.demonstration import demonstrate
+from agentscope_tuner.checkpoint.state import load_state
+from agentscope_tuner.config.algorithm import Optimizer
+from agentscope_tuner.config.schema import Config
+from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader
+from agentscope_tuner.engine.learning import Learning
+from agentscope_tuner.engine.local import LocalRollouts
+from agentscope_tuner.engine.loop import Evaluation, Experience
+from agentscope_tuner.engine.models import (
+    POLICY,
+    ModelFiles,
+    auxiliary_models,
+    default_device,
+    max_length,
+    sampling_dtype,
+    serve,
+    start_sampler,
+    training_dtype,
+)
+from agentscope_tuner.engine.needs import lora_settings, refuse_what_does_not_fit
+from agentscope_tuner.engine.record import RunRecord
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference.loading import load_model
+from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_tasks
+from agentscope_tuner.training.columns import FrozenModel
+from agentscope_tuner.training.learner import LEARNER_STATE, LocalLearner
+from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.trajectory import Rollout
+from agentscope_tuner.workflow import JudgeType, WorkflowType
+
+Weights = Mapping[str, torch.Tensor]
+
+
+def build_algorithm(config: Config) -> Algorithm:
+    """The configured algorithm. Raises InputError if its parts or its group size do not fit."""
+    settings = config.algorithm
+    given = {"kl_loss_fn_args", "kl_penalty_fn_args"}
+    kl_args = {name: getattr(settings, name).model_dump(exclude_unset=True) for name in given}
+    algorithm = get_algorithm(
+        AlgorithmSettings(
+            algorithm_type=settings.algorithm_type,
+            advantage_fn=settings.advantage_fn,
+            advantage_fn_args=settings.advantage_fn_args,
+            policy_loss_fn=settings.policy_loss_fn,
+            policy_loss_fn_args=settings.policy_loss_fn_args,
+            kl_loss_fn=settings.kl_loss_fn,
+            kl_loss_fn_args=_given(kl_args["kl_loss_fn_args"]),
+            kl_penalty_fn=settings.kl_penalty_fn,
+            kl_penalty_fn_args=_given(kl_args["kl_penalty_fn_args"]),
+            entropy_coef=settings.entropy_loss_fn_args.entropy_coef or 0.0,
+            loss_agg_mode=settings.loss_agg_mode,
+            aggregation_length=config.trained_model().max_response_tokens,
+            importance_correction=importance_correction(config),
+            importance_correction_args=settings.importance_correction_args,
+        )
+    )
+    if algorithm.compares and settings.repeat_times < 2:
+        raise InputError(
+            f"{settings.algorithm_type} compares the rollouts of a group, so a group_size of "
+            f"{settings.repeat_times} teaches nothing: make it at least 2."
+        )
+    return algorithm
+
+
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def importance_correction(config: Config) -> str:
+    """As configured, or what the precisions of sampler and learner call for."""
+    settings, device = config.algorithm, default_device()
+    if settings.importance_correction is not None or settings.algorithm_type in ("sft", "cpt"):
+        return settings.importance_correction or "none"
+    same = training_dtype(config, device) == sampling_dtype(config.trained_model(), device)
+    return "none" if same else "truncated"
+
+
+def build_taskset(config: Config) -> Taskset:
+    """The tasks to learn from, in the configured order."""
+    dataset = config.buffer.explorer_input.taskset
+    assert dataset.path is not None, "a resolved configuration has a dataset"
+    samples = load_samples(dataset.path, name=dataset.subset_name, split=dataset.split)
+    selector = make_selector(
+        samples,
+        dataset.data_selector.selector_type,
+        seed=config.seed,
+        feature_keys=dataset.data_selector.feature_keys,
+        kwargs=dataset.data_selector.kwargs,
+    )
+    return Taskset(
+        samples,
+        config.buffer.batch_size,
+        selector=selector,
+        total_epochs=config.buffer.total_epochs,
+        total_steps=config.buffer.total_steps,
+        workflow_args=dataset.workflow_args,
+    )
+
+
+def build_evaluations(config: Config) -> list[Evaluation]:
+    """The held-out sets."""
+    sets = []
+    for dataset in config.buffer.explorer_input.eval_tasksets:
+        assert dataset.path is not None, "checked by the schema"
+        samples = load_samples(dataset.path, name=dataset.subset_name, split=dataset.split)
+        sets.append(
+            Evaluation(
+                name=dataset.name,
+                tasks=make_tasks(samples, range(len(samples)), workflow_args=dataset.workflow_args),
+                sampling=Sampling(**dataset.rollout_args.model_dump()),
+                samples=dataset.repeat_times,
+            )
+        )
+    return sets
+
+
+def build_rollouts(
+    config: Config,
+    files: ModelFiles,
+    weights: Weights | None,
+    workflow_func: WorkflowType | None,
+    judge_func: JudgeType | None,
+) -> LocalRollouts:
+    """The model behind the chat service, and the runner of workflows.
+
+    `weights` are the learner's; None: the model is loaded for sampling alone, if there is memory.
+    """
+    device, settings = default_device(), config.trained_model()
+    if weights is None:
+        refuse_what_does_not_fit(config, files, training=False)
+        loaded = load_model(files.directory, sampling_dtype(settings, device))
+        weights = dict(loaded.named_parameters())
+    sampler = start_sampler(settings, files, weights, device, config.deterministic)
+    return LocalRollouts(
+        serve(POLICY, settings, files, sampler),
+        auxiliary_models(config.auxiliary_models(), device, config.deterministic),
+        config.explorer,
+        workflow_func,
+        judge_func,
+    )
+
+
+def build_learning(
+    config: Config,
+    files: ModelFiles,
+    algorithm: Algorithm,
+    total_steps: int,
+    checkpoint: Path | None,
+) -> Learning:
+    """The learner of a run, where the checkpoint left it if there is one, and what is beside it."""
+    device = default_device()
+    refuse_what_does_not_fit(config, files, training=True, reference=algorithm.needs_reference)
+    longest = 2 * max_length(config.trained_model(), files.config)
+    pack = config.trainer.max_token_len_per_gpu or longest
+    pack = pack if config.trainer.use_dynamic_bsz else 1
+    lora, dtype = config.model.lora, training_dtype(config, device)
+    # With adapters a checkpoint's model is the merged one, so these start from the original.
+    source = files.directory if checkpoint is None or lora.rank else checkpoint
+    torch.manual_seed(config.seed)  # the adapters' initial weights
+    learner = LocalLearner(
+        load_model(source, torch.float32),
+        device=device,
+        compute_dtype=dtype,
+        optimizer=optimizer_settings(
+            config.algorithm.optimizer, config.trainer.grad_clip, total_steps
+        ),
+        max_tokens_per_pack=pack,
+        lora=lora_settings(lora) if lora.rank else None,
+        tokenizer=files.tokenizer,
+    )
+    if checkpoint is not None:
+        learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
+    frozen = partial(FrozenModel, device=device, dtype=dtype, max_tokens_per_pack=pack)
+    others = {}
+    if algorithm.needs_reference and not lora.rank:  # which has the reference in itself
+        others["reference"] = frozen(load_model(files.directory, torch.float32))
+    return Learning(
+        learner, algorithm, others=others, samples_per_update=config.buffer.train_batch_size
+    )
+
+
+def build_experience(
+    config: Config,
+    algorithm: Algorithm,
+    rollouts: LocalRollouts,
+    record: RunRecord,
+) -> Experience:
+    """Rollouts, or what the dataset's samples hold, as the algorithm wants it."""
+    if algorithm.data == "rollouts":
+        sampling = Sampling(**config.buffer.explorer_input.taskset.rollout_args.model_dump())
+        return FromRollouts(rollouts, record, config.algorithm.repeat_times, config.seed, sampling)
+    return FromSamples(reader(algorithm, rollouts))
+
+
+def reader(algorithm: Algorithm, rollouts: LocalRollouts) -> Reader:
+    """How a sample of the dataset becomes something to learn from."""
+    renderer, longest = rollouts.policy.renderer, rollouts.policy.sampler.max_model_len
+
+    def conversation(sample: Mapping[str, Any]) -> list[Rollout]:
+        trajectory = demonstrate(renderer, sample, longest)
+        return [Rollout("", dict(sample), trajectory, expert=True)]
+
+    readers: dict[str, Callable[[Mapping[str, Any]], list[Rollout]]] = {
+        "conversations": conversation,
+    }
+    return readers[algorithm.data]
+
+
+def optimizer_settings(
+    optimizer: Optimizer, grad_clip: float, total_steps: int
+) -> OptimizerSettings:
+    """The configured optimizer of a run of this length."""
+    return OptimizerSettings(
+        lr=optimizer.lr,
+        betas=optimizer.betas,
+        weight_decay=optimizer.weight_decay,
+        schedule=optimizer.lr_scheduler_type,
+        min_lr_ratio=optimizer.min_lr_ratio,
+        warmup_steps=optimizer.warmup_steps(total_steps),
+        total_steps=total_steps,
+        grad_clip=grad_clip,
+    )

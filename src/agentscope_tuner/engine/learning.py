@@ -1,0 +1,133 @@
+"""What a step's rollouts teach: columns, advantages, and one update or several.
+
+The verbs of learner and algorithm are called here, in the order that `algorithms.base` gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import torch
+
+from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.algorithms.batch import Batch
+from agentscope_tuner.engine.base import Columns, Learner
+from agentscope_tuner.errors import RunError
+from agentscope_tuner.trajectory import RolloutGroup
+
+
+class Learning:
+    """A learner, an algorithm, and the models that know further columns."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        algorithm: Algorithm,
+        *,
+        others: Mapping[str, Columns] | None = None,
+        samples_per_update: int | None = None,
+    ) -> None:
+        """`others` fill the columns that they are listed under, the learner every other one.
+
+        `samples_per_update`: model calls that an update takes at least; None: the whole step's.
+        """
+        self.learner = learner
+        self.algorithm = algorithm
+        self._others = dict(others or {})
+        self._samples_per_update = samples_per_update
+
+    def step(self, step: int, groups: Sequence[RolloutGroup]) -> dict[str, float]:
+        """Learn from the rollouts of step number `step`, counted from 1; returns metrics.
+
+        Raises RunError if an advantage or the gradient is not finite.
+        """
+        algorithm = self.algorithm
+        if algorithm.before_advantages:
+            scored = Batch(groups, lambda rollout: rollout.reward is not None)
+            self._fill(scored, algorithm.before_advantages)
+            scored.store()
+        algorithm.advantages(groups)
+        batches = [Batch(part) for part in split_batch(groups, self._samples_per_update)]
+        for batch in batches:
+            self._fill(batch, algorithm.before_updates(len(batches)) - batch.columns.keys())
+        updates = []
+        for number, batch in enumerate(batches):
+            done = step - 1 + number / len(batches)
+            updates.append(self._update(step, done, batch))
+        learnt = over_updates(updates)
+        algorithm.after_step(learnt, groups)
+        return learnt
+
+    def release(self) -> None:
+        """Give the memory of all models back."""
+        for model in (self.learner, *self._others.values()):
+            model.release()
+
+    def _update(self, step: int, done: float, batch: Batch) -> dict[str, float]:
+        algorithm = self.algorithm
+        if algorithm.scope != "token":
+            self._fill(batch, {"current"})
+        algorithm.prepare(batch)
+        refuse_what_is_not_finite(step, batch)
+        metrics = self.learner.forward_backward(batch, algorithm)
+        if not math.isfinite(metrics.get("policy/loss", 0.0)):
+            raise RunError(
+                f"The loss of step {step} is {metrics['policy/loss']}: lower the learning rate, or "
+                "compute in float32 (trainer.dtype). The last checkpoint is as it was."
+            )
+        metrics |= self.learner.optim_step(done)
+        batch.store()
+        return metrics
+
+    def _fill(self, batch: Batch, columns: Collection[str]) -> None:
+        for name in sorted(columns & self._others.keys()):
+            self._others[name].forward(batch, {name})
+        if own := set(columns) - self._others.keys():
+            self.learner.forward(batch, own)
+
+
+def refuse_what_is_not_finite(step: int, batch: Batch) -> None:
+    """Raise RunError, which names the rollout, if a token's advantage or weight is no number."""
+    for name in ("advantage", "weight"):
+        bad_N = ~torch.isfinite(batch.columns[name])
+        if bad_N.any():
+            number = int(batch.rollout_N[bad_N][0])
+            rollout = dict(batch.rollouts)[number]
+            raise RunError(
+                f"The {name} of rollout {rollout.id} in step {step} is not finite: look at its "
+                f"reward ({rollout.reward}). Nothing was updated with it."
+            )
+
+
+def split_batch(
+    groups: Sequence[RolloutGroup], samples: int | None
+) -> Iterator[Sequence[RolloutGroup]]:
+    """Cut a batch at group borders so that each part has at least `samples` model calls."""
+    if samples is None:
+        yield groups
+        return
+    part: list[RolloutGroup] = []
+    calls = 0
+    for group in groups:
+        part.append(group)
+        calls += sum(len(rollout.trajectory.calls) for rollout in group.rollouts)
+        if calls >= samples:
+            yield part
+            part, calls = [], 0
+    if part:
+        yield part
+
+
+def over_updates(updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """One step's metrics from its updates': counts are added up, the rest are means or maxima."""
+    merged: dict[str, float] = {}
+    for key in dict.fromkeys(key for update in updates for key in update):
+        values = [update[key] for update in updates if key in update]
+        if key.startswith("train/"):
+            merged[key] = sum(values)
+        elif key.endswith("_max"):
+            merged[key] = max(values)
+        else:
+            merged[key] = sum(values) / len(values)
+    return merged
