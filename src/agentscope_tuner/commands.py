@@ -11,6 +11,7 @@ from agentscope_tuner.build import (
     build_learning,
     build_rollouts,
     build_taskset,
+    sampling_of,
 )
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.random_state import restore_random_state, seed_random_streams
@@ -19,7 +20,7 @@ from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.schema import Config, notices
-from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.base import RolloutSource
 from agentscope_tuner.engine.check import check_workflow
 from agentscope_tuner.engine.evaluate import EvaluateOptions, evaluate_models
 from agentscope_tuner.engine.experience import FromSamples

@@ -131,7 +131,10 @@ def test_a_file_in_trinitys_style_loads(path: Path) -> None:
 def value_at(config: Config, name: str) -> Any:
     value: Any = config
     for part in name.split("."):
-        value = value[int(part)] if part.isdecimal() else getattr(value, part)
+        if isinstance(value, dict):
+            value = value[part]
+        else:
+            value = value[int(part)] if part.isdecimal() else getattr(value, part)
     return value
 
 

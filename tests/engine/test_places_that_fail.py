@@ -98,7 +98,9 @@ def assert_over(threads: set[threading.Thread]) -> None:
     """The run is told as failed, nobody holds it, and nothing of it goes on."""
     assert not is_held(RUN)
     left = {thread.name for thread in set(threading.enumerate()) - threads}
-    assert not [name for name in left if not name.startswith(("asyncio", "ThreadPool"))], left
+    assert not [
+        name for name in left if not name.startswith(("asyncio", "ThreadPool", "closing"))
+    ], left
 
 
 @pytest.mark.parametrize("when", [0, EVALUATION, EVALUATION + STEP])

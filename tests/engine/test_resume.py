@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.monitor.jsonl import read_metrics
+from agentscope_tuner.runs.encoding import rollout_fields
 from agentscope_tuner.runs.index import index_path, read_lines
 from agentscope_tuner.runs.rollouts import read_rollouts, rollouts_path
 
@@ -136,7 +137,10 @@ def assert_same_run(run: Path, expected: Path) -> None:
     )
     for step in range(1, STEPS + 1):
         segments, wanted = (
-            [rollout.trajectory.segments for rollout in read_rollouts(rollouts_path(path, step))]
+            [
+                rollout_fields(rollout)["trajectory"]["segments"]
+                for rollout in read_rollouts(rollouts_path(path, step))
+            ]
             for path in (run, expected)
         )
         assert segments == wanted, f"the rollouts of step {step}"

@@ -45,6 +45,14 @@ def token_rewards(rollout: Rollout) -> list[NDArray[np.float64]]:
     return rewards
 
 
+def set_token_column(rollout: Rollout, name: str, calls: Sequence[NDArray[np.float64]]) -> None:
+    """Write a column of a rollout, given each call's trained tokens."""
+    for sampled, values in zip(trained_calls(rollout), calls, strict=True):
+        column = np.full(len(sampled.forced), np.nan, np.float32)
+        column[sampled.trained()] = values
+        sampled.columns[name] = column.tolist()
+
+
 @contextmanager
 def penalised(groups: Sequence[RolloutGroup], penalty: KlTerm, *, by_token: bool) -> Iterator[None]:
     """Inside the block rewards are less the penalty: by token in the column `penalty`, or as sums
