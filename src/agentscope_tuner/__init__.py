@@ -10,6 +10,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from agentscope_tuner.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from agentscope_tuner.compat import install
     from agentscope_tuner.config.arguments import (
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
         check_workflow_function,
     )
 
-__version__ = "0.1.0"
 
 # GNU OpenMP reads this when torch is loaded: how long a worker spins before it sleeps, here about
 # the time between two parallel sections of a step. Its default spins for milliseconds, which makes

@@ -15,8 +15,8 @@ from importlib.resources import files
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from agentscope_tuner import __version__
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.version import __version__
 
 _MODULE = "_agentscope_tuner_startup"
 
