@@ -73,7 +73,7 @@ def is_configured(dotted: str) -> bool:
     return any(key[: len(path)] == path or path[: len(key)] == key for key in KEYS)
 
 
-ATTRIBUTES = {"model.api_key", "model.base_url"}
+ATTRIBUTES = {"model.api_key", "model.base_url", "model.model_name"}
 """What Python code has under a name that looks like a key's."""
 
 
