@@ -20,9 +20,12 @@ if TYPE_CHECKING:
         TinkerConfig,
         TunerModelConfig,
     )
+    from agentscope_tuner.config.prompt_arguments import PromptTuneConfig
     from agentscope_tuner.engine.result import TuneResult
     from agentscope_tuner.errors import InputError, RunError, TunerError
     from agentscope_tuner.judges import judge_from_metrics
+    from agentscope_tuner.select.model_selection import select_model
+    from agentscope_tuner.select.prompt_tuning import tune_prompt
     from agentscope_tuner.tuning import tune
     from agentscope_tuner.workflow import (
         JudgeOutput,
@@ -53,6 +56,7 @@ __all__ = [
     "InputError",
     "JudgeOutput",
     "JudgeType",
+    "PromptTuneConfig",
     "RunError",
     "TinkerConfig",
     "TuneResult",
@@ -64,7 +68,9 @@ __all__ = [
     "check_workflow_function",
     "install",
     "judge_from_metrics",
+    "select_model",
     "tune",
+    "tune_prompt",
 ]
 
 _HOMES = {
@@ -73,6 +79,7 @@ _HOMES = {
     "InputError": "errors",
     "JudgeOutput": "workflow",
     "JudgeType": "workflow",
+    "PromptTuneConfig": "config.prompt_arguments",
     "RunError": "errors",
     "TinkerConfig": "config.arguments",
     "TuneResult": "engine.result",
@@ -84,7 +91,9 @@ _HOMES = {
     "check_workflow_function": "workflow",
     "install": "compat",
     "judge_from_metrics": "judges",
+    "select_model": "select.model_selection",
     "tune": "tuning",
+    "tune_prompt": "select.prompt_tuning",
 }
 
 

@@ -67,16 +67,18 @@ _OPTIONAL = ["auxiliary_models", "logger"]
 def check_workflow_function(func: Callable[..., Any]) -> None:
     """Raise InputError unless `func` is async and takes {task, model} and, if it likes,
     {auxiliary_models, logger}."""
-    _check_function("workflow", func, ["task", "model"])
+    check_function("workflow", func, ["task", "model"])
 
 
 def check_judge_function(func: Callable[..., Any]) -> None:
     """Raise InputError unless `func` is async and takes {task, response} and, if it likes,
     {auxiliary_models, logger}."""
-    _check_function("judge", func, ["task", "response"])
+    check_function("judge", func, ["task", "response"])
 
 
-def _check_function(role: str, func: Callable[..., Any], essential: list[str]) -> None:
+def check_function(role: str, func: Callable[..., Any], essential: list[str]) -> None:
+    """Raise InputError unless `func` is async and takes these and, if it likes,
+    {auxiliary_models, logger}."""
     if not callable(func):
         raise InputError(f"The {role} function must be an async function, not {func!r}.")
     name = f"The {role} function {getattr(func, '__name__', type(func).__name__)!r}"

@@ -18,7 +18,7 @@ from agentscope_tuner.config.arguments import (
 )
 from agentscope_tuner.config.keys import dotted
 from agentscope_tuner.config.problems import validated
-from agentscope_tuner.config.schema import Config
+from agentscope_tuner.config.schema import ChatModelSettings, Config
 from agentscope_tuner.config.trees import Tree, contains, merged, overridden, parsed, tree_of
 from agentscope_tuner.errors import InputError
 
@@ -108,6 +108,23 @@ def resolve(
     config = validated(tree, place)
     _refuse_missing(config)
     return config
+
+
+def auxiliary_settings(
+    models: Mapping[str, TunerModelConfig | Mapping[str, Any]],
+) -> dict[str, ChatModelSettings]:
+    """How models are loaded and sampled that no run tunes, by name; plain arguments may leave out
+    `max_model_len`. Raises InputError."""
+    tree: Tree = {}
+    for name, model in models.items():
+        if isinstance(model, TunerModelConfig):
+            part = _auxiliary({name: model})
+        else:
+            keys = {key: value for key, value in model.items() if key in AUXILIARY_KEYS}
+            item = {"name": name} | {AUXILIARY_KEYS[key]: value for key, value in keys.items()}
+            part = tree_of({"explorer.auxiliary_models": [item]})
+        tree = merged(tree, part)
+    return validated(tree, lambda path: "the model").auxiliary_models()
 
 
 def _refuse_missing(config: Config) -> None:
