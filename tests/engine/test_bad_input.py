@@ -202,3 +202,12 @@ def test_a_run_goes_on_when_some_rollouts_fail_and_counts_them(arguments: dict[s
     result: TuneResult = tune(**retries)
     assert result.finished
     assert result.metrics["rollout/retries"] > 0
+
+
+def test_a_cache_that_holds_no_sequence_is_refused_by_its_key(
+    arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "cache.yaml"
+    path.write_text("explorer: {rollout_model: {kv_cache_memory_bytes: 1000}}")
+    message = refused(arguments, config_path=str(path))
+    assert "raise kv_cache_memory_bytes or lower max_model_len" in message

@@ -32,6 +32,12 @@ class InferenceModel(Lengths):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = effect(
         "auto", "Precision of sampling; auto: what is fast on the device."
     )
+    kv_cache_memory_bytes: int | None = effect(
+        None,
+        "Memory for keys and values of prompts and answers, which later calls may go on from; "
+        "empty: a tenth of what is free. A CPU's is taken as it is filled.",
+        gt=0,
+    )
     seed: int | None = effect(None, "Seed of sampling; empty: the run's seed.", ge=0)
     enable_thinking: bool | None = effect(
         None, "Whether the chat template asks for thinking; empty: the template's own default."

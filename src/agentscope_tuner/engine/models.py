@@ -91,6 +91,7 @@ def start_sampler(
         device=device,
         dtype=sampling_dtype(settings, device),
         max_model_len=max_length(settings, files.config),
+        cache_bytes=settings.kv_cache_memory_bytes,
         seed=settings.seed,
         deterministic=deterministic,
     )

@@ -141,7 +141,8 @@ def count_pages(
     if cache_bytes < least * page_bytes:
         raise InputError(
             f"a cache of {cache_bytes / 1e9:.3g} GB cannot hold one sequence of {max_model_len} "
-            f"tokens, which takes {least * page_bytes / 1e9:.3g} GB"
+            f"tokens, which takes {least * page_bytes / 1e9:.3g} GB: raise kv_cache_memory_bytes "
+            "or lower max_model_len"
         )
     return cache_bytes // page_bytes
 
