@@ -7,6 +7,7 @@ that was abandoned there; what was sampled beyond that is not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Protocol
@@ -69,7 +70,7 @@ class AnswerStream:
         leaving = asyncio.ensure_future(left(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
+            if not self._settled:
                 self._abandon(sending, sampling)
                 await asyncio.wait((sampling,))
         finally:
@@ -96,8 +97,8 @@ class AnswerStream:
 
     async def _send(self, send: Send, sampling: asyncio.Task[list[Choice]]) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             await _send_body(send, self._form.begin())
             while (piece := await self._pieces.get()) is not None:
                 if isinstance(piece, Exception):
@@ -114,12 +115,15 @@ class AnswerStream:
             self._generation.record(choices)
             self._settled = True
             end = b"".join([*rest, self._form.end(choices)])
+        except OSError:
+            return  # the client has left
         except Exception as error:
             end = self._form.failed(_body_of(error))
             if not self._settled:
                 self._settled = True
                 self._generation.give_up()
-        await _send_body(send, end, more=False)
+        with contextlib.suppress(OSError):
+            await _send_body(send, end, more=False)
 
     def _settle(self, sampling: asyncio.Task[list[Choice]]) -> None:
         """Record what an abandoned stream has given, unless all is settled."""

@@ -92,6 +92,8 @@ class _Exchange:
         self._messages: asyncio.Queue[tuple[Message | BaseException | None, Callable[[], None]]]
         self._messages = asyncio.Queue()
         self._ended = False
+        self._taken = False
+        """Whether the client has taken the last message."""
         self._left = asyncio.Event()
         self._moved = asyncio.Event()
         """The client has taken the last message, or has left."""
@@ -141,11 +143,18 @@ class _Exchange:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
-        """Returns when the client has taken the message, or has left."""
+        """Returns when the client has taken the message; OSError if it has left (as ASGI says)."""
+        self._taken = False
         if not self._left.is_set():
             self._moved.clear()
-            self._post(message, lambda: _call(self._there, self._moved.set))
+            self._post(message, lambda: _call(self._there, self._take))
             await self._moved.wait()
+        if not self._taken:
+            raise OSError("the client has left")
+
+    def _take(self) -> None:
+        self._taken = True
+        self._moved.set()
 
     def _post(self, message: Message | BaseException | None, taken: Callable[[], None]) -> None:
         _call(self._here, self._messages.put_nowait, (message, taken))
