@@ -1,0 +1,29 @@
+"""A model for whole runs that takes seconds: a random Llama behind a real tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def write_tiny_llama(directory: Path, tokenizer_directory: Path) -> Path:
+    """Write a Llama of two layers with random weights, with the tokenizer of another model."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_directory)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,  # of 32 dimensions, which the CPU kernels take
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
