@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.monitor.jsonl import read_metrics
+from agentscope_tuner.runs.index import index_path, read_lines
 
 CLOCKS = ("time/", "throughput/", "seconds")
 """In the keys of metrics that a clock decides."""
@@ -55,6 +56,10 @@ Read = Callable[[Path], Any]
 def _parts(expected: Path) -> Iterator[tuple[str, Read]]:
     yield "metrics.jsonl", _metrics
     yield "monitor", _events
+    yield "rollouts/index.jsonl", _index
+    for path in sorted((expected / "tokenizer").iterdir()):
+        name = path.relative_to(expected)
+        yield name.as_posix(), _read_at(name, Path.read_bytes)
     for path in sorted((expected / "rollouts").glob("*.zst")):
         yield path.relative_to(expected).as_posix(), _read_at(path.relative_to(expected), _rollouts)
     for checkpoint in CheckpointStore(expected).steps().values():
@@ -93,6 +98,12 @@ def _rollouts(path: Path) -> list[Any]:
         decompressor.stream_reader(file, read_across_frames=True) as reader,
     ):
         return [_without_times(json.loads(line)) for line in reader.read().splitlines()]
+
+
+def _index(run: Path) -> list[Any]:
+    """In the order of the files, which it may have been put together from."""
+    lines = [_without_times(line) for line in read_lines(index_path(run))]
+    return sorted(lines, key=lambda line: (line["file"], line["id"]))
 
 
 def _without_times(value: Any) -> Any:

@@ -150,7 +150,17 @@ class CheckpointStore:
             if is_disk_full(error):
                 checkpoints = list(self.steps().values())
                 raise disk_full_error(self._directory, None, checkpoints) from error
+            if isinstance(error, OSError) and self._holds(error.filename2 or error.filename):
+                raise RunError(
+                    f"{error.filename2 or error.filename} cannot be written: {error.strerror}."
+                ) from error
             raise
+
+    def _holds(self, file: object) -> bool:
+        return (
+            isinstance(file, str | Path)
+            and self._directory.absolute() in Path(file).absolute().parents
+        )
 
     def _put_in_place(self, temporary: Path, place: Path) -> None:
         old = None

@@ -19,6 +19,7 @@ is being written, or its writer was killed.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
@@ -31,6 +32,8 @@ from agentscope_tuner.runs.encoding import rollout_of
 from agentscope_tuner.runs.formats import INDEX, refuse_newer
 from agentscope_tuner.runs.rollouts import Frame, read_frames, step_of
 from agentscope_tuner.trajectory import Rollout
+
+logger = logging.getLogger(__name__)
 
 IndexLine = dict[str, Any]
 
@@ -56,7 +59,6 @@ def index_lines(
 
 def append_lines(path: Path, lines: Iterable[IndexLine]) -> None:
     """Add lines to an index, which is begun if there is none, durably."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         if file.tell() == 0:
             file.write(_line({"format": INDEX}))
@@ -72,7 +74,7 @@ def read_lines(path: Path) -> Iterator[IndexLine]:
             if not line.endswith(b"\n"):
                 return
             try:
-                fields = json.loads(line)
+                fields = dict(json.loads(line))
                 if number == 0:
                     refuse_newer(path, fields["format"], INDEX)
                     continue
@@ -108,10 +110,15 @@ def recover_index(run_directory: Path) -> None:
         known = list(read_lines(path))
     except (OSError, InputError):
         known = []
-    kept = [line for line in known if line.get("file") in files]
+    # Lines are appended file by file: those of the last one may not all be there.
+    cut = known[-1].get("file") if known else None
+    kept = [line for line in known if line.get("file") in files and line["file"] != cut]
     indexed = {line["file"] for line in kept}
-    missing = sorted(files.keys() - indexed, key=files.__getitem__)
-    kept += [line for name in missing for line in lines_of(path.parent / name)]
+    for name in sorted(files.keys() - indexed, key=files.__getitem__):
+        try:
+            kept += lines_of(path.parent / name)
+        except InputError as error:
+            logger.warning("%s Its rollouts are not in the index.", error)
     write_atomically(path, b"".join(map(_line, [{"format": INDEX}, *kept])))
 
 

@@ -19,7 +19,7 @@ class RunLog:
 
     def open(self) -> None:
         """Begin to take what is logged anywhere in the process at its level."""
-        self._handler = logging.FileHandler(self._path, encoding="utf-8", errors="backslashreplace")
+        self._handler = _File(self._path, encoding="utf-8", errors="backslashreplace")
         self._handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.root.addHandler(self._handler)
 

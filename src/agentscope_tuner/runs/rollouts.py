@@ -57,7 +57,7 @@ def write_rollouts(path: Path, groups: Sequence[RolloutGroup]) -> list[Frame]:
 
     Returns the place of each group.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # not the run's own directory: it may have been deleted
     beside = path.with_name(f".{path.name}.tmp")
     compressor = zstandard.ZstdCompressor()
     frames, end = [], 0
