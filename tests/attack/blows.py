@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,12 +28,12 @@ WRITES = {
     "live state": r"(create|write) \.live\.json",
     "log": r"write run\.log",
     "checkpoint begins": r"create \.global_step_\d+\.tmp-\d+$",
-    "weights": r"(create|write) \.global_step_\S+safetensors",
+    "weights": r"(create|write) \.global_step_\d+\.tmp-\d+/(adapter/)?\.tmp",
     "state of the learner": r"(create|write) \.global_step_\S+/learner\.pt",
     "state of the loop": r"(create|write) \.global_step_\S+/loop\.pt",
     "manifest": r"create \.global_step_\S+/\.manifest\.json\.tmp",
     "checkpoint in place": r"rename global_step_\d+$",
-    "checkpoint retired": r"rename \.global_step_\d+\.retired|delete \.global_step_\S+retired\S+/",
+    "checkpoint retired": r"rename \.global_step_\d+\.retired",
     "curve": r"(create|write) reward_curve\.png",
 }
 """Every kind of write, as an event of `Watch`."""
@@ -62,13 +63,13 @@ class Blow:
     """Between two signals."""
 
     @classmethod
-    def draw(cls, rng: random.Random, seconds: float) -> Blow:
-        """Any blow at a process that takes `seconds`."""
-        write = rng.choice([*WRITES, *[None] * (len(WRITES) // 4)])
+    def draw(cls, rng: random.Random, seconds: float, never: Set[str]) -> Blow:
+        """Any blow at a process that takes `seconds`, but at those writes."""
+        write = rng.choice([*(set(WRITES) - never), *[None] * (len(WRITES) // 6)])
         # SIGKILL is what cannot be prepared for: half of all
         signals = rng.choice(["SIGKILL"] * (len(SIGNALS) - 1) + [*SIGNALS][1:])
         delay = rng.choice([0.0, rng.uniform(0, 0.01)]) if write else rng.uniform(0, seconds)
-        return cls(signals, write, rng.choice([1, 1, 2, 3, 5]), delay, rng.uniform(0, 0.3))
+        return cls(signals, write, rng.choice([1, 1, 1, 2]), delay, rng.uniform(0, 0.3))
 
     def strike(self, process: BaseProcess, run: Path) -> bool:
         """Wait for the moment and send the signals; False if the process ended before."""

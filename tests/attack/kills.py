@@ -10,17 +10,25 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.checkpoint.store import CheckpointStore
+from agentscope_tuner.inference.loading import resolve_model
 from attack.blows import Blow, ended
-from attack.program import OUTPUT, PROGRAM, start
+from attack.program import OUTPUT, PROGRAM, start, write_data
+from attack.report import table
 from attack.sameness import differences
 from attack.variants import VARIANTS, Variant
+from tiny_llama import SMOL, write_tiny_llama
 
 PATIENCE_S = 180.0
+SEED = 9
+WORKERS = 2
+BLOWS = 10
+"""At a run, if it does not end before."""
 STOPPED = 130
 BEGUN = RunState("running", 0, 0)
 """Of a run that died before it said anything."""
@@ -102,7 +110,8 @@ def attack(ground: Ground, name: str, blows: Sequence[Blow], expected: Path) -> 
                 break
         else:
             raise AssertionError("the run does not end")
-        assert differences(run, expected) == {}
+        differ = differences(run, expected)
+        assert not differ, f"differ: {differ}"
         said = (place / OUTPUT).read_text()
         assert "Traceback" not in said, said
     except AssertionError as error:
@@ -131,30 +140,45 @@ def assert_survived(run: Path, code: int, blow: Blow | None) -> None:
         assert state.step in store.steps(), "a graceful stop saves its step"
 
 
-def run_kills(
-    directory: Path, model: Path, data: Path, *, kills: int, runs: int, seed: int, workers: int
-) -> Tally:
-    """Attack at least `runs` runs, over all variants, with at least `kills` blows that hit."""
-    rng = random.Random(seed)
-    tally = Tally()
+def attack_runs(directory: Path, light: bool) -> list[str]:
+    """At least 200 blows that hit, at least 40 runs, over all variants."""
+    kills, runs = (14, len(VARIANTS)) if light else (200, 42)
+    model, data = (
+        write_tiny_llama(directory / "model", resolve_model(SMOL), heads=1),
+        directory / "data",
+    )
+    write_data(data)
     grounds = [
         Ground(variant, directory / str(index), model, data)
         for index, variant in enumerate(VARIANTS)
     ]
-    with ThreadPoolExecutor(workers) as pool:
+    rng, tally = random.Random(SEED), Tally()
+    with ThreadPoolExecutor(WORKERS) as pool:
         alone = list(pool.map(leave_alone, grounds))
-        number = 0
-        while sum(tally.blows.values()) < kills or sum(tally.runs.values()) < runs:
+        for number in count():
+            if sum(tally.blows.values()) >= kills and sum(tally.runs.values()) >= runs:
+                return _lines(tally)
             jobs = []
             for ground, (expected, seconds) in zip(grounds, alone, strict=True):
-                blows = [Blow.draw(rng, seconds) for _ in range(8)]
+                blows = [Blow.draw(rng, seconds, ground.variant.never) for _ in range(BLOWS)]
                 jobs.append(pool.submit(attack, ground, f"run-{number}", blows, expected))
-                number += 1
             for job in jobs:
                 tally.add(job.result())
-            print(
-                f"{sum(tally.runs.values())} runs, {sum(tally.blows.values())} blows, "
-                f"{tally.resumed} starts from a checkpoint",
-                flush=True,
-            )
-    return tally
+            hit, ends = sum(tally.blows.values()), sum(tally.runs.values())
+            print(f"{hit} hits, {ends} runs that ended alike", flush=True)
+    raise AssertionError("unreachable")
+
+
+def _lines(tally: Tally) -> list[str]:
+    hit, ends = sum(tally.blows.values()), sum(tally.runs.values())
+    return [
+        f"{hit} times a run was struck and gone on with ({tally.resumed} starts were from a "
+        f"checkpoint); {ends} runs of {len(tally.runs)} shapes ended, each equal bit by bit to "
+        f"the one of its shape that was left alone (seed {SEED}).",
+        "",
+        *table(["signals", "hits"], tally.blows.most_common()),
+        "",
+        *table(["hit at, or just after", "hits"], tally.writes.most_common()),
+        "",
+        *table(["shape", "runs"], tally.runs.items()),
+    ]

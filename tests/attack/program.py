@@ -26,6 +26,11 @@ from agentscope_tuner import (
 )
 
 PROGRAM = __file__
+PRELOADED = [
+    *("attack.program", "agentscope_tuner.cli", "agentscope_tuner.commands"),
+    *("agentscope_tuner.monitor.tensorboard", "agentscope_tuner.monitor.curve", "renderers"),
+]
+"""What a run imports sooner or later."""
 STEPS = 4
 OUTPUT = "output.txt"
 """What the process said, in the directory that it was started in."""
@@ -66,7 +71,7 @@ def _row(number: int) -> dict[str, Any]:
 def start(directory: Path, *arguments: str) -> BaseProcess:
     """Start `astuner` with these arguments in `directory`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["attack.program", "agentscope_tuner.engine.commands"])
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_main, args=(directory, ["astuner", *arguments]))
     process.start()
     return process
@@ -85,13 +90,13 @@ if __name__ == "__main__":
     model_path, data_path = sys.argv[1:]
     tune(
         workflow_func=ask,
-        model=TunerModelConfig(model_path=model_path, max_model_len=256, max_tokens=12),
+        model=TunerModelConfig(model_path=model_path, max_model_len=256, max_tokens=8),
         train_dataset=DatasetConfig(path=data_path, split="train", total_steps=STEPS),
         eval_dataset=DatasetConfig(path=data_path, split="test"),
         algorithm=AlgorithmConfig(
             algorithm_type="multi_step_grpo",
-            group_size=4,
-            batch_size=3,
+            group_size=3,
+            batch_size=2,
             learning_rate=1e-3,
             eval_interval_steps=2,
             save_interval_steps=1,

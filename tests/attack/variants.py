@@ -16,6 +16,11 @@ class Variant:
     """For `--set`, over what `program.py` says."""
 
     @property
+    def never(self) -> set[str]:
+        """Kinds of write that no run of this shape does."""
+        return set() if any("keep_last" in s for s in self.settings) else {"checkpoint retired"}
+
+    @property
     def options(self) -> list[str]:
         """Of `astuner run`: deterministic, so that runs can be compared bit by bit."""
         settings = ("deterministic=true", "name=run", *self.settings)
@@ -31,11 +36,11 @@ VARIANTS = (
     Variant("LoRA", (_LORA,)),
     Variant("sft", (_SFT,)),
     Variant("sft of adapters, the last kept", (_SFT, _LORA, "trainer.keep_last=1")),
-    Variant("several updates a step", ("buffer.train_batch_size=8",)),
+    Variant("several updates a step", ("buffer.train_batch_size=4",)),
     Variant(
         "several updates a step, a reference, a cosine learning rate",
         (
-            *("buffer.train_batch_size=8", "algorithm.optimizer.lr_scheduler_type=cosine"),
+            *("buffer.train_batch_size=4", "algorithm.optimizer.lr_scheduler_type=cosine"),
             *("algorithm.kl_loss_fn=low_var_kl", "algorithm.kl_loss_fn_args.kl_coef=0.1"),
         ),
     ),

@@ -120,6 +120,7 @@ def test_recovery_clears_the_leftovers_of_a_killed_writer(tmp_path: Path) -> Non
     (tmp_path / ".global_step_1.old-77").mkdir()
     (tmp_path / ".global_step_0.retired-77").mkdir()
     (tmp_path / "rollouts").mkdir()
+    (tmp_path / ".run_state.json.tmp-77").touch()
     store.recover()
     assert names(tmp_path) == ["global_step_1", "rollouts"]
 

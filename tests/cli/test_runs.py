@@ -10,6 +10,7 @@ from command_line import Astuner
 
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.run_state import RunState, RunStatus
+from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.engine.runs import find_runs
 
 
@@ -53,6 +54,18 @@ def test_a_run_that_nobody_writes_was_killed(tmp_path: Path) -> None:
 def test_other_states_are_told_as_they_are(status: RunStatus, tmp_path: Path) -> None:
     write_run(tmp_path / "P" / "N", status)
     assert find_runs(tmp_path)[0].status == status
+
+
+def test_a_run_whose_state_is_lost_or_damaged_is_listed_as_such(tmp_path: Path) -> None:
+    records = [{"step": 2, "reward/mean": 0.5}]
+    lost, damaged = (write_run(tmp_path / "P" / name, records=records) for name in ("a", "b"))
+    CheckpointStore(lost).save(2, lambda path: path.joinpath("w").touch())
+    (lost / "run_state.json").unlink()
+    (damaged / "run_state.json").write_text("{")
+    rows = {row.name: row for row in find_runs(tmp_path)}
+    assert [row.status for row in rows.values()] == ["damaged", "damaged"]
+    assert (rows["P/a"].step, rows["P/a"].total_steps) == (2, None)
+    assert rows["P/b"].training == ("reward/mean", 0.5)
 
 
 def test_a_project_and_a_run_can_be_named_too(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_run import ask
 
 from agentscope_tuner import AlgorithmConfig, DatasetConfig, TuneResult, TunerModelConfig, tune
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.engine.local import LocalRollouts
+from attack.program import ask
 
 
 def run(model: Path, data: Path) -> TuneResult:

@@ -1,10 +1,11 @@
-"""Runs that are killed, stopped and gone on with, in processes of their own, with real signals."""
+"""Runs that are killed, stopped and gone on with, in processes of their own, with real signals.
+
+`make attack PART=kills` does the same to more shapes of run, more often, and at every moment.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import signal
 import time
 from collections.abc import Callable
@@ -13,27 +14,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-import torch
-from small_run import OUTPUT, STEPS, start
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agentscope_tuner.checkpoint.run_state import RunState
-from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.monitor.jsonl import read_metrics
-from agentscope_tuner.runs.encoding import rollout_fields
-from agentscope_tuner.runs.index import index_path, read_lines
-from agentscope_tuner.runs.rollouts import read_rollouts, rollouts_path
+from attack.blows import Blow, ended
+from attack.kills import Ground, attack, leave_alone, run_of
+from attack.program import OUTPUT, PROGRAM, STEPS, start, write_data
+from attack.sameness import differences
+from attack.variants import VARIANTS
 
-KILLS = int(os.environ.get("KILLS", "3"))
-"""How often the run that is killed at random moments is killed; `make storm` asks for more."""
 EXACT = ("--set", "deterministic=true")
 NAMED = (*EXACT, "--set", "name=run")
-ADAPTERS = (
-    *("--set", "model.lora.rank=4"),
-    *("--set", "trainer.keep_last=1"),
-    *("--set", "trainer.keep_best=eval/test/reward/mean"),
-)
 PATIENCE_S = 120.0
+SHAPES = {variant.name: variant for variant in VARIANTS}
 
 
 @dataclass(frozen=True)
@@ -46,24 +38,19 @@ class Bench:
 
     @property
     def run(self) -> Path:
-        return self.directory / "checkpoints" / "AgentScope" / "run"
+        return run_of(self.directory)
 
     @property
     def output(self) -> str:
-        return (self.directory / OUTPUT).read_text()
+        """In one line, wherever the terminal's width would have broken it."""
+        return " ".join((self.directory / OUTPUT).read_text().split())
 
     def start(self, *options: str) -> BaseProcess:
-        return start(self.directory, self.model, self.data, *options)
+        return start(self.directory, "run", PROGRAM, str(self.model), str(self.data), *options)
 
     def finish(self, *options: str) -> int | None:
         """Run to the end; returns the exit code."""
-        return ended(self.start(*options))
-
-
-def ended(process: BaseProcess) -> int | None:
-    process.join(PATIENCE_S)
-    assert process.exitcode is not None, "the process hangs"
-    return process.exitcode
+        return ended(self.start(*options), PATIENCE_S)
 
 
 def wait_until(condition: Callable[[], bool], process: BaseProcess) -> None:
@@ -76,11 +63,7 @@ def wait_until(condition: Callable[[], bool], process: BaseProcess) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset directory."""
-    directory = tmp_path_factory.mktemp("data")
-    for split, numbers in {"train": range(12), "test": range(12, 16)}.items():
-        lines = [json.dumps({"question": f"{n} + 1 ="}) for n in numbers]
-        (directory / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    return directory
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
@@ -91,144 +74,33 @@ def bench(tmp_path: Path, tiny_model: Path, data: Path) -> Bench:
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run that nothing has happened to."""
-    bench = Bench(tmp_path_factory.mktemp("uninterrupted"), tiny_model, data)
-    assert bench.finish(*NAMED) == 0, bench.output
-    return bench.run
+    ground = Ground(VARIANTS[0], tmp_path_factory.mktemp("uninterrupted"), tiny_model, data)
+    return leave_alone(ground)[0]
 
 
-@pytest.fixture
-def uninterrupted_adapters(
-    tiny_model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The same of a run that tunes adapters and keeps its best checkpoint."""
-    bench = Bench(tmp_path_factory.mktemp("adapters"), tiny_model, data)
-    assert bench.finish(*NAMED, *ADAPTERS) == 0, bench.output
-    return bench.run
-
-
-def metrics_of(run: Path) -> list[dict[str, float]]:
-    """All metrics but what a clock says."""
-    clocks = ("time/", "throughput/", "seconds")
-    return [
-        {key: value for key, value in record.items() if not any(c in key for c in clocks)}
-        for record in read_metrics(run / "metrics.jsonl")
-    ]
-
-
-def index_of(run: Path) -> list[dict[str, object]]:
-    """The index of a run's rollouts but what a clock says, and what depends on its digits."""
-    clocks = ("began", "seconds", "judge_seconds", "offset", "length")
-    return [
-        {key: value for key, value in line.items() if key not in clocks}
-        for line in read_lines(index_path(run))
-    ]
-
-
-def assert_same_run(run: Path, expected: Path) -> None:
-    """The same metrics, weights and optimizer, bit by bit; nothing in the files twice."""
-    assert metrics_of(run) == metrics_of(expected)
-    last, last_expected = (path / f"global_step_{STEPS}" for path in (run, expected))
-    for name in ("model.safetensors", "config.json", "tokenizer.json"):
-        assert (last / name).read_bytes() == (last_expected / name).read_bytes(), name
-    states = [load_state(path / "tuner_state" / "learner.pt") for path in (last, last_expected)]
-    assert_equal(*states)
-    assert sorted(path.name for path in (run / "rollouts").iterdir()) == sorted(
-        path.name for path in (expected / "rollouts").iterdir()
-    )
-    for step in range(1, STEPS + 1):
-        segments, wanted = (
-            [
-                rollout_fields(rollout)["trajectory"]["segments"]
-                for rollout in read_rollouts(rollouts_path(path, step))
-            ]
-            for path in (run, expected)
-        )
-        assert segments == wanted, f"the rollouts of step {step}"
-    assert index_of(run) == index_of(expected)
-    board = EventAccumulator(str(run / "monitor" / "tensorboard")).Reload()
-    assert [event.step for event in board.Scalars("reward/mean")] == [*range(1, STEPS + 1)]
-    assert [event.step for event in board.Scalars("eval/test/reward/mean")] == [0, 2, 4]
-    assert not list(run.glob(".global_step_*"))
-
-
-def assert_equal(state: object, expected: object, where: str = "state") -> None:
-    if isinstance(expected, torch.Tensor):
-        assert isinstance(state, torch.Tensor)
-        assert torch.equal(state, expected), where
-    elif isinstance(expected, dict):
-        assert isinstance(state, dict)
-        assert state.keys() == expected.keys(), where
-        for key in expected:
-            assert_equal(state[key], expected[key], f"{where}[{key!r}]")
-    else:
-        assert state == expected, where
-
-
-def storm(bench: Bench, expected: Path, kill: Callable[[BaseProcess], None], *options: str) -> None:
-    """Start the run, which goes on if it is there, and kill it, `KILLS` times; then let it end.
-
-    Whenever it has ended, in spite of it or at last, it must equal `expected`; then it starts anew.
-    """
-    resumed = ends = kills = 0
-    for attempt in range(KILLS + 1):
-        resumed += bool(list(bench.run.glob("global_step_*")))
-        process = bench.start(*NAMED, *options)
-        if attempt < KILLS:
-            kill(process)
-        kills += ended(process) == -signal.SIGKILL
-        state = RunState.load(bench.run) if bench.run.exists() else None
-        if state is not None and state.status == "finished":
-            assert_same_run(bench.run, expected)
-            bench.run.rename(bench.run.with_name(f"ended-{ends}"))
-            ends += 1
-    assert ends, bench.output
-    print(f"\n{kills} kills, {resumed} starts from a checkpoint, {ends} runs ended, all alike")
-
-
-def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_happened(
-    bench: Bench, uninterrupted: Path
+@pytest.mark.parametrize(
+    ("shape", "writes"),
+    [
+        (
+            "full tuning",
+            *[("state of the run", "checkpoint in place", "weights", "rollouts")],
+        ),
+        (
+            "LoRA, the last and the best kept",
+            *[("held-out rollouts", "checkpoint in place", "manifest", "checkpoint retired")],
+        ),
+    ],
+)
+def test_killed_while_it_writes_a_run_ends_as_if_nothing_had_happened(
+    shape: str, writes: tuple[str, ...], tiny_model: Path, data: Path, tmp_path: Path
 ) -> None:
-    moments = random.Random(KILLS)
-    began = time.monotonic()
-    assert bench.finish(*EXACT, "--set", "name=timing") == 0, bench.output
-    seconds = time.monotonic() - began
-
-    def kill(process: BaseProcess) -> None:
-        process.join(moments.uniform(0.0, seconds))
-        process.kill()
-
-    storm(bench, uninterrupted, kill)
-
-
-def test_killed_at_random_moments_adapters_and_the_best_checkpoint_end_the_same(
-    bench: Bench, uninterrupted_adapters: Path
-) -> None:
-    moments = random.Random(KILLS)
-
-    def kill(process: BaseProcess) -> None:
-        wait_until(lambda: bool(list(bench.run.glob("global_step_*"))), process)
-        process.join(moments.uniform(0.0, 2.0))
-        process.kill()
-
-    storm(bench, uninterrupted_adapters, kill, *ADAPTERS)
-    kept, expected = (
-        sorted(path.name for path in run.glob("global_step_*"))
-        for run in (bench.run.with_name("ended-0"), uninterrupted_adapters)
-    )
-    assert kept == expected
-
-
-def test_killed_while_a_checkpoint_is_written_a_run_ends_as_if_nothing_had_happened(
-    bench: Bench, uninterrupted: Path
-) -> None:
-    moments = random.Random(KILLS)
-
-    def kill(process: BaseProcess) -> None:
-        wait_until(lambda: bool(list(bench.run.glob(f".global_step_*.tmp-{process.pid}"))), process)
-        process.join(moments.uniform(0.0, 0.2))
-        process.kill()
-
-    storm(bench, uninterrupted, kill)
+    ground = Ground(SHAPES[shape], tmp_path, tiny_model, data)
+    alone, _ = leave_alone(ground)
+    blows = [Blow("SIGKILL", write, count=1, delay_s=0.0, pause_s=0.0) for write in writes]
+    tally = attack(ground, "killed", blows, alone)
+    assert tally.writes == dict.fromkeys(writes, 1)
+    assert tally.exits == {("SIGKILL", -signal.SIGKILL): len(writes)}
+    assert tally.resumed >= 2
 
 
 def test_a_signal_ends_the_run_after_its_step_with_everything_saved(
@@ -238,14 +110,14 @@ def test_a_signal_ends_the_run_after_its_step_with_everything_saved(
     wait_until(lambda: bool(list(bench.directory.rglob("step_1.jsonl.zst"))), process)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
-    assert ended(process) == 130, bench.output
+    assert ended(process, PATIENCE_S) == 130, bench.output
     (run,) = bench.run.parent.iterdir()
     done = int(read_metrics(run / "metrics.jsonl")[-1]["step"])
     assert 1 <= done < STEPS
     assert (run / f"global_step_{done}").is_dir()
     assert f"stopped after step {done} of {STEPS}" in bench.output
     assert bench.finish(*EXACT, "--resume") == 0, bench.output  # the newest one, without a name
-    assert_same_run(run, uninterrupted)
+    assert differences(run, uninterrupted) == {}
 
 
 def test_a_second_signal_ends_the_run_at_once(bench: Bench, uninterrupted: Path) -> None:
@@ -254,9 +126,22 @@ def test_a_second_signal_ends_the_run_at_once(bench: Bench, uninterrupted: Path)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGINT)
-    assert ended(process) == 130, bench.output
+    assert ended(process, PATIENCE_S) == 130, bench.output
     assert bench.finish(*NAMED) == 0, bench.output
-    assert_same_run(bench.run, uninterrupted)
+    assert differences(bench.run, uninterrupted) == {}
+
+
+def test_what_differs_between_two_runs_is_found(
+    bench: Bench, uninterrupted: Path, tmp_path: Path
+) -> None:
+    assert bench.finish(*NAMED, "--set", "seed=1") == 0, bench.output
+    differ = differences(bench.run, uninterrupted)
+    last = f"global_step_{STEPS}"
+    expected = {
+        *("metrics.jsonl", "monitor", "rollouts/index.jsonl", "rollouts/step_1.jsonl.zst"),
+        *(f"{last}/model.safetensors", f"{last}/tuner_state/learner.pt"),
+    }
+    assert expected <= differ.keys()
 
 
 def test_runs_are_not_mixed_and_a_finished_one_goes_on_with_more_steps(bench: Bench) -> None:

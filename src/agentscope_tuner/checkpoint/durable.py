@@ -26,6 +26,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_directory(path.parent)
 
 
+def clear_halves(directory: Path) -> None:
+    """Remove what killed processes have left of files that they were replacing in `directory`."""
+    for path in directory.glob(".*.tmp-*"):
+        if path.is_file():
+            path.unlink()
+
+
 def overwrite(path: Path, content: bytes) -> None:
     """Replace the content of a small file where it lies, which a full disk has room for.
 

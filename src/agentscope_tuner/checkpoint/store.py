@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.disk_full import disk_full_error, is_disk_full
-from agentscope_tuner.checkpoint.durable import remove, sync_directory, sync_tree
+from agentscope_tuner.checkpoint.durable import clear_halves, remove, sync_directory, sync_tree
 from agentscope_tuner.checkpoint.manifest import Manifest, find_problems
 from agentscope_tuner.errors import InputError, RunError, TunerError
 
@@ -64,6 +64,7 @@ class CheckpointStore:
                 os.rename(path, place)
             else:
                 remove(path)
+        clear_halves(self._directory)
         sync_directory(self._directory)
 
     def save(

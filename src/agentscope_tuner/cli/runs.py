@@ -39,7 +39,7 @@ def runs_table(rows: Sequence[RunRow]) -> Table:
         table.add_row(
             escape(visible(row.name)),
             row.status,
-            f"{row.step}/{row.total_steps}",
+            f"{row.step}/{'?' if row.total_steps is None else row.total_steps}",
             escape(visible("\n".join(best))) or "-",
             _training_text(row),
             f"{row.changed:%Y-%m-%d %H:%M}",

@@ -11,12 +11,16 @@ from pathlib import Path
 from agentscope_tuner.checkpoint.lock import is_held
 from agentscope_tuner.checkpoint.run_state import FILE_NAME as STATE_FILE
 from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.jsonl import FILE_NAME as METRICS_FILE
 from agentscope_tuner.monitor.jsonl import read_metrics
 from agentscope_tuner.monitor.summary import eval_rewards, training_key
 
 logger = logging.getLogger(__name__)
+
+_OF_A_RUN = (STATE_FILE, "global_step_*")
+"""By either of these a directory is known to be a run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,11 @@ class RunRow:
     name: str
     """`<project>/<name>`."""
     status: str
-    """`running`, `finished`, `interrupted`, `failed`, or `killed`: it says that it runs, but no
-    living process writes it."""
+    """`running`, `finished`, `interrupted`, `failed`; `killed`: it says that it runs, but no living
+    process writes it; `damaged`: its state is lost or cannot be read."""
     step: int
-    total_steps: int
+    total_steps: int | None
+    """None: its state would say."""
     best: Mapping[str, tuple[float, int]]
     """The highest mean reward on each evaluation set, and after which step."""
     training: tuple[str, float] | None
@@ -42,40 +47,44 @@ class RunRow:
 def find_runs(directory: Path) -> list[RunRow]:
     """The runs in a directory of projects, in a project, or in a run directory, oldest first.
 
-    Raises InputError: no such directory, or no run in it. A run whose state cannot be read is named
-    in a warning and passed over.
+    Raises InputError: no such directory, or no run in it.
     """
     if not directory.is_dir():
         raise InputError(f"There is no directory {directory}.")
-    patterns = (STATE_FILE, f"*/{STATE_FILE}", f"*/*/{STATE_FILE}")
-    found = [path for pattern in patterns for path in directory.glob(pattern)]
+    patterns = [f"{above}{what}" for above in ("", "*/", "*/*/") for what in _OF_A_RUN]
+    found = {path.parent for pattern in patterns for path in directory.glob(pattern)}
     if not found:
         raise InputError(f"There are no runs in {directory}.")
-    rows = (row for path in found if (row := _row(path.parent)) is not None)
-    return sorted(rows, key=lambda row: row.changed)
+    return sorted(map(_row, found), key=lambda row: row.changed)
 
 
-def _row(directory: Path) -> RunRow | None:
+def _row(directory: Path) -> RunRow:
     try:
         state = RunState.load(directory)
     except InputError as error:
-        logger.warning("%s The run is passed over.", error)
-        return None
-    assert state is not None, "found by its state"
+        logger.warning("%s", error)
+        state = None
     metrics = directory / METRICS_FILE
     records = read_metrics(metrics) if metrics.is_file() else []
     key = training_key(records)
     values = [record[key] for record in records if key in record]
-    killed = state.status == "running" and not is_held(directory)
+    status: str = "damaged" if state is None else state.status
+    if status == "running" and not is_held(directory):
+        status = "killed"
     return RunRow(
         name="/".join(directory.resolve().parts[-2:]),
-        status="killed" if killed else state.status,
-        step=state.step,
-        total_steps=state.total_steps,
+        status=status,
+        step=max(CheckpointStore(directory).steps(), default=0) if state is None else state.step,
+        total_steps=None if state is None else state.total_steps,
         best=_best(records),
         training=(key, values[-1]) if values else None,
-        changed=datetime.fromtimestamp((directory / STATE_FILE).stat().st_mtime),
+        changed=datetime.fromtimestamp(_changed(directory)),
     )
+
+
+def _changed(directory: Path) -> float:
+    state = directory / STATE_FILE
+    return (state if state.exists() else directory).stat().st_mtime
 
 
 def _best(records: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, int]]:

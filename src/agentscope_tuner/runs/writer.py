@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from agentscope_tuner.checkpoint.durable import clear_halves
 from agentscope_tuner.runs.index import append_lines, index_lines, index_path, recover_index
 from agentscope_tuner.runs.rollouts import rollouts_path, step_of, write_rollouts
 from agentscope_tuner.trajectory import RolloutGroup
@@ -30,6 +31,7 @@ class RolloutWriter:
         directory = index_path(self._directory).parent
         for path in directory.glob(".*.tmp"):
             path.unlink()
+        clear_halves(directory)
         for path in directory.glob("*.jsonl.zst"):
             place = step_of(path)
             if place is None:
