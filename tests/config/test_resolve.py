@@ -176,7 +176,7 @@ def test_a_bad_setting_is_one_sentence(setting: str, message: str) -> None:
 def test_auxiliary_models_of_file_and_arguments_join_by_name(tmp_path: Path) -> None:
     text = YAML + (
         "explorer:\n  auxiliary_models:\n"
-        "    - {name: judge, model_path: a, seed: 5, max_response_tokens: 9}\n"
+        "    - {name: judge, model_path: a, dtype: float32, max_response_tokens: 9}\n"
         "    - {name: user, model_path: b}\n"
     )
     config = resolve(
@@ -190,7 +190,7 @@ def test_auxiliary_models_of_file_and_arguments_join_by_name(tmp_path: Path) -> 
     )
     models = config.auxiliary_models()
     assert list(models) == ["judge", "user", "critic"]
-    assert (models["judge"].model_path, models["judge"].seed) == ("c", 5)
+    assert (models["judge"].model_path, models["judge"].dtype) == ("c", "float32")
     assert models["judge"].max_response_tokens == 32
     assert (models["critic"].base_url, models["critic"].api_key_env) == ("http://x/v1", "KEY")
 

@@ -59,6 +59,15 @@ def test_free_form_arguments_survive_the_file(tmp_path_factory, arguments: dict)
     assert resolve(config_path=path) == config
 
 
+@pytest.mark.parametrize("text", ["1e100", "1_000", "1e5", "+.5e3", "null", "yes", "12:30", "${x}"])
+def test_text_that_looks_like_something_else_stays_text(tmp_path: Path, text: str) -> None:
+    config = some_config()
+    config.buffer.explorer_input.taskset.workflow_args = {"key": text}
+    yaml_file.dump(config, tmp_path / "config.yaml")
+    read = resolve(config_path=tmp_path / "config.yaml")
+    assert read.buffer.explorer_input.taskset.workflow_args == {"key": text}
+
+
 def test_environment_variables_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPS", "7")
     path = tmp_path / "c.yaml"

@@ -130,3 +130,12 @@ def test_the_selector_hears_the_reward_of_each_sample():
     estimator = tasks.selector.estimator
     # lamb 0.2 and m 16: 0.8 + 0.2 + 16 times the pass rate
     assert estimator.alpha_S.tolist() == pytest.approx([1 + 8, 1 + 16])
+
+
+def test_a_changed_dataset_of_equal_length_is_refused() -> None:
+    state = taskset(8, 2).state_dict()
+    changed = taskset(8, 2)
+    changed.samples[5]["weak"] = -1.0
+    with pytest.raises(InputError, match="not the same ones"):
+        changed.load_state_dict(state)
+    taskset(8, 2).load_state_dict(state)

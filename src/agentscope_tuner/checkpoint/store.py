@@ -12,8 +12,9 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.disk_full import disk_full_error, is_disk_full
@@ -125,9 +126,15 @@ class CheckpointStore:
             )
         return None
 
-    def best(self) -> Path | None:
-        """The checkpoint with the highest `keep_best` metric; the newer one of equals."""
-        return self._best_of(list(self.steps().values()))
+    def refuse_unknown_best(self, known: Collection[str]) -> None:
+        """Raise RunError if the `keep_best` metric is not among those of a run."""
+        if self._keep_best is None or self._keep_best in known:
+            return
+        close = get_close_matches(self._keep_best, known, 3, 0.3)
+        raise RunError(
+            f"trainer.keep_best is {self._keep_best!r}, which is no metric of this run, so no "
+            f"checkpoint would be the best; did you mean {' or '.join(close) or 'none of them'}?"
+        )
 
     def verify(self, path: Path) -> list[str]:
         """What is wrong with a checkpoint, a phrase a problem; empty if it is whole."""

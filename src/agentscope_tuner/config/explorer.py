@@ -38,7 +38,9 @@ class InferenceModel(Lengths):
         "empty: a tenth of what is free. A CPU's is taken as it is filled.",
         gt=0,
     )
-    seed: int | None = effect(None, "Seed of sampling; empty: the run's seed.", ge=0)
+    seed: int | None = not_here(
+        None, "Seed of sampling.", "every draw's seed is derived from the run's own", ge=0
+    )
     enable_thinking: bool | None = effect(
         None, "Whether the chat template asks for thinking; empty: the template's own default."
     )

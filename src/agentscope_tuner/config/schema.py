@@ -25,7 +25,7 @@ LONGEST_NAME = 200
 """Bytes of a run's or a project's name: file systems take 255, and a number may be added."""
 _SERVERS_OWN = {
     *("dtype", "enable_thinking", "kv_cache_memory_bytes", "max_prompt_tokens"),
-    *("reasoning_parser", "seed", "tool_call_parser"),
+    *("reasoning_parser", "tool_call_parser"),
 }
 """Keys of an auxiliary model that only a model on this machine reads."""
 
@@ -48,7 +48,6 @@ class ChatModelSettings:
     dtype: Literal["auto", "bfloat16", "float16", "float32"]
     kv_cache_memory_bytes: int | None
     """None: a part of what is free."""
-    seed: int
     enable_thinking: bool | None
     tool_call_parser: str | None
     reasoning_parser: str | None
@@ -135,7 +134,6 @@ class Config(Section):
         return {
             "dtype": model.dtype,
             "kv_cache_memory_bytes": model.kv_cache_memory_bytes,
-            "seed": self.seed if model.seed is None else model.seed,
             "enable_thinking": model.enable_thinking,
             "tool_call_parser": model.tool_call_parser,
             "reasoning_parser": model.reasoning_parser,

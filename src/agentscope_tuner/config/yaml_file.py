@@ -57,8 +57,19 @@ def dump(config: Config, path: str | Path) -> None:
 
     Keys that have no effect are written only if they were set.
     """
-    text = yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+    text = yaml.dump(_plain(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     Path(path).write_text(text, encoding="utf-8")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts text in quotes that OmegaConf would read as a number, as `1e100`."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9._]+([eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
 
 
 def _read(path: str | Path) -> str:

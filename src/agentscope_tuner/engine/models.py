@@ -92,7 +92,6 @@ def start_sampler(
         dtype=sampling_dtype(settings, device),
         max_model_len=max_length(settings, files.config),
         cache_bytes=settings.kv_cache_memory_bytes,
-        seed=settings.seed,
         deterministic=deterministic,
     )
 
@@ -133,14 +132,14 @@ def auxiliary_models(
     settings: Mapping[str, ChatModelSettings], device: torch.device, deterministic: bool
 ) -> dict[str, ServedModel | ChatModelBase]:
     """The models that are not tuned; equal paths share one sampler."""
-    samplers: dict[tuple[str, str, int | None, int], TorchSampler] = {}
+    samplers: dict[tuple[str, str, int | None], TorchSampler] = {}
     models: dict[str, ServedModel | ChatModelBase] = {}
     for name, model in settings.items():
         if model.base_url is not None:
             models[name] = _remote(name, model)
             continue
         files = ModelFiles.find(model.model_path)
-        key = (model.model_path, model.dtype, model.max_model_len, model.seed)
+        key = (model.model_path, model.dtype, model.max_model_len)
         if key not in samplers:
             loaded = load_model(files.directory, sampling_dtype(model, device))
             weights = dict(loaded.named_parameters())

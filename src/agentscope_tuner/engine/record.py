@@ -102,6 +102,7 @@ class RunRecord:
         self._rollouts.write(step, groups, None)
         self._log(metrics, step)
         self._save_state("running")
+        self._store.refuse_unknown_best(self._metrics)
 
     def evaluation(
         self, step: int, name: str, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]

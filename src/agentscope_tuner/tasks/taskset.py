@@ -9,7 +9,10 @@ times.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 from agentscope_tuner.errors import InputError
@@ -47,6 +50,10 @@ def make_tasks(
             task["workflow_args"] = copy.deepcopy(dict(workflow_args))
         tasks.append(task)
     return tasks
+
+
+FINGERPRINTED = 10_000
+"""Samples at most, evenly spread, that a dataset is known by."""
 
 
 class Taskset:
@@ -92,10 +99,21 @@ class Taskset:
         if means:
             self.selector.update(list(means), list(means.values()))
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """What the dataset is known by: a digest of its samples (of 10,000 of a larger one)."""
+        digest = hashlib.sha256()
+        step = max(1, len(self.samples) // FINGERPRINTED)
+        for index in range(0, len(self.samples), step):
+            sample = dict(self.samples[index])
+            digest.update(json.dumps(sample, sort_keys=True, default=str).encode() + b"\n")
+        return digest.hexdigest()
+
     def state_dict(self) -> dict[str, Any]:
         """Where the cursor stands, as plain JSON data."""
         return {
             "size": len(self.samples),
+            "fingerprint": self.fingerprint,
             "steps_taken": self.steps_taken,
             "selector": self.selector.state_dict(),
         }
@@ -103,12 +121,17 @@ class Taskset:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken: the same tasks in the same order.
 
-        Raises InputError if the dataset's size has changed since.
+        Raises InputError if the dataset has changed since.
         """
         if state["size"] != len(self.samples):
             raise InputError(
                 f"The run was begun with {state['size']} samples and the dataset has "
                 f"{len(self.samples)} now: resume with the dataset it was begun with."
+            )
+        if state.get("fingerprint", self.fingerprint) != self.fingerprint:
+            raise InputError(
+                "The dataset has as many samples as when the run was begun, but not the same ones: "
+                "resume with the dataset it was begun with."
             )
         self.steps_taken = state["steps_taken"]
         self.selector.load_state_dict(state["selector"])
