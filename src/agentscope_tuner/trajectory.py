@@ -23,6 +23,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from agentscope_tuner.penalties import Penalties
+
 ErrorKind = Literal["workflow", "judge", "timeout", "output", "empty", "model"]
 """Which boundary a failure crossed: the user's workflow or judge raised; the deadline passed; the
 workflow or judge returned something unusable (wrong type, NaN, no reward); the workflow never
@@ -34,7 +36,7 @@ class Sampled:
     """What is known of the sampled tokens of one segment; lists have one entry a token."""
 
     logprobs: list[float]
-    """ln p under the distribution drawn from (temperature, nucleus and grammar applied)."""
+    """ln p under the distribution drawn from (see `inference.drawing`)."""
     forced: list[bool]
     """True where only one token was possible (by a grammar, a nucleus of one token, or temperature
     0): no loss."""
@@ -47,6 +49,8 @@ class Sampled:
     columns: dict[str, list[float]] = field(default_factory=dict)
     """Further numbers, one a token, by name (`algorithms.batch` lists them): what the learner and
     the algorithm know of the tokens. NaN where there is none, as on every forced token."""
+    penalties: Penalties | None = None
+    """What changed the logits before the temperature; None: nothing did."""
     version_changes: list[tuple[int, int]] = field(default_factory=list)
     """(index, version) of each token from which on other weights sampled, where new ones came in
     the middle; mostly there are none."""

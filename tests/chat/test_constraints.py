@@ -25,6 +25,7 @@ from transformers import (
 from agentscope_tuner.chat.constraints import grammar_for
 from agentscope_tuner.chat.request import ChatRequest
 from agentscope_tuner.inference.torch_sampler import TorchSampler
+from agentscope_tuner.penalties import Penalties
 from agentscope_tuner.trajectory import Trajectory
 
 SUB = {
@@ -182,7 +183,12 @@ def assert_true_logprobs(model: PreTrainedModel, trajectory: Trajectory) -> int:
             logits_TV = model(torch.tensor([ids])).logits[0].double()
         start = len(ids) - len(segment.token_ids)
         for at, token in enumerate(segment.token_ids):
-            logits_V = logits_TV[start + at - 1] / sampled.temperature
+            logits_V = logits_TV[start + at - 1].clone()
+            for other in set(ids) | set(dict(sampled.penalties.bias)) if sampled.penalties else ():
+                logits_V[other] = penalised(
+                    float(logits_V[other]), other, ids[: start + at], start, sampled.penalties
+                )
+            logits_V /= sampled.temperature
             support = sampled.supports.get(at)
             if support is not None and support.dtype == np.uint8:
                 support = np.flatnonzero(np.unpackbits(support, bitorder="little"))
@@ -219,6 +225,17 @@ async def test_a_random_model_is_held_to_the_form_and_its_logprobs_are_those_it_
     assert assert_true_logprobs(model, session.trajectory) > 20
 
 
+def penalised(
+    logit: float, token: int, before: list[int], start: int, penalties: Penalties
+) -> float:
+    """A token's logit behind the tokens `before`, of which the answer begins at `start`."""
+    if token in before:
+        logit = logit / penalties.repetition if logit > 0 else logit * penalties.repetition
+    count = before[start:].count(token)
+    logit -= penalties.frequency * count + penalties.presence * (count > 0)
+    return logit + dict(penalties.bias).get(token, 0.0)
+
+
 async def test_free_answers_have_true_logprobs_too(
     real: tuple[Any, Any, TorchSampler],
 ) -> None:
@@ -226,9 +243,18 @@ async def test_free_answers_have_true_logprobs_too(
     service = serve(tokenizer, sampler)
     session = service.open("r1", seed=2)
     client = Client(service)
-    for fields in ({}, {"temperature": 0.5}, {"top_p": 0.6}):
+    for fields in (
+        {},
+        {"temperature": 0.5},
+        {"top_p": 0.6},
+        {"top_k": 7},
+        {"min_p": 0.5, "temperature": 0.8},
+        {"top_k": 50, "top_p": 0.9, "min_p": 0.001},
+        {"repetition_penalty": 1.5, "top_k": 20},
+        {"presence_penalty": 1.5, "frequency_penalty": -0.5, "logit_bias": {"5": 3, "6": -4}},
+    ):
         await client.message("?", max_tokens=12, **fields)
-    assert assert_true_logprobs(model, session.trajectory) == 0
+    assert assert_true_logprobs(model, session.trajectory) < 12 * 8
 
 
 async def test_a_temperature_next_to_zero_is_greedy_and_recorded_as_zero(

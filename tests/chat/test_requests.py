@@ -86,8 +86,11 @@ async def test_an_answer_carries_what_was_asked_for(smol: PreTrainedTokenizerBas
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"presence_penalty": 0.5}, "presence_penalty"),
-        ({"logit_bias": {"5": 1}}, "logit_bias"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"min_p": 2}, "min_p"),
+        ({"logit_bias": {"5": 101}}, "logit_bias"),
+        ({"logit_bias": {"999999": 1}}, "999999"),
         ({"best_of": 3}, "best_of"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
         ({"temperature": -1}, "temperature"),

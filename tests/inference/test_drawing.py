@@ -47,6 +47,23 @@ def test_plain_draws_follow_the_temperature(logits):
         assert not d.forced
 
 
+def test_top_k_and_min_p_keep_the_likeliest_and_normalise_over_them(logits):
+    p = logits.softmax(-1)
+    for wanted, kept in (
+        ({"top_k": 5}, p >= p.sort().values[-5]),
+        ({"min_p": 0.2}, p >= 0.2 * p.max()),
+        ({"min_p": 0.05, "top_k": 3}, p >= p.sort().values[-3]),
+        ({"top_k": 100}, p > 0),
+    ):
+        expected = torch.where(kept, p, 0) / p[kept].sum()
+        draws = draw_many(logits, **wanted)
+        assert chi_square(draws, expected) < 1.6
+        for d in draws[:100]:
+            assert d.logprob == pytest.approx(float(expected[d.token].log()), abs=1e-5)
+            assert support_ids(d.support) == kept.nonzero()[:, 0].tolist()
+    assert all(d.forced for d in draw_many(logits, top_k=1)[:10])
+
+
 def test_a_nucleus_is_the_smallest_set_that_reaches_top_p(logits):
     draws = draw_many(logits, top_p=0.8, temperature=1.2)
     p, order = (logits / 1.2).softmax(-1).sort(descending=True)

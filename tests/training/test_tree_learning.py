@@ -17,6 +17,7 @@ from tiny_training import (
 )
 
 from agentscope_tuner.algorithms.registry import get_algorithm
+from agentscope_tuner.penalties import Penalties
 from agentscope_tuner.training import token_logprobs, tree_layout
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
 
@@ -37,7 +38,11 @@ def plain_logprobs(model, rollout):
         for i, token in enumerate(segment.token_ids):
             if segment.sampled.forced[i] or segment.sampled.temperature == 0:
                 continue
-            row = logits[first + i - 1] / segment.sampled.temperature
+            row = logits[first + i - 1]
+            if segment.sampled.penalties is not None:
+                before = ids[: first + i]
+                row = plain_penalised(row, before, segment.token_ids[:i], segment.sampled.penalties)
+            row = row / segment.sampled.temperature
             support = segment.sampled.supports.get(i)
             if support is not None and support.dtype == np.uint8:
                 support = np.flatnonzero(np.unpackbits(support, bitorder="little"))
@@ -47,6 +52,21 @@ def plain_logprobs(model, rollout):
                 normaliser = torch.logsumexp(row[torch.from_numpy(support.astype(np.int64))], 0)
             found[number, i] = row[token] - normaliser
     return found
+
+
+def plain_penalised(row, before, answer, penalties):
+    """OpenAI's and CTRL's formulas, a token at a time."""
+    values = list(row)
+    for token in range(len(values)):
+        if token in before:
+            positive = values[token].item() > 0
+            factor = 1 / penalties.repetition if positive else penalties.repetition
+            values[token] = values[token] * factor
+        count = answer.count(token)
+        values[token] = values[token] - penalties.frequency * count
+        values[token] = values[token] - penalties.presence * (count > 0)
+        values[token] = values[token] + dict(penalties.bias).get(token, 0.0)
+    return torch.stack(values)
 
 
 def plain_loss(model, groups):
@@ -163,6 +183,40 @@ def test_log_probabilities_are_over_the_support_that_was_drawn_from(model, packe
     }
     found = logprobs(learner, [group])
     assert {k: v for k, v in found.items() if k[0] == 0} == pytest.approx(expected, abs=1e-5)
+    forward_backward(learner, [group], get_algorithm(algorithm_type="grpo"))
+    assert_close(gradients(learner), plain_gradients(model, [group])[1])
+
+
+@pytest.mark.parametrize(
+    "penalties",
+    [
+        Penalties(repetition=1.7),
+        Penalties(presence=0.6, frequency=-0.4),
+        Penalties(1.3, -0.5, 0.7, ((8, 2.5), (9, -3.0), (30, 6.0))),
+    ],
+)
+def test_log_probabilities_and_gradients_are_those_of_the_penalised_logits(model, penalties):
+    """Each position has its own: what the prompt and the answer so far have counts."""
+    ids = np.array([8, 9, 12, 30, 33], np.int32)
+    rollouts = []
+    for advantage, answer in ((1.0, [8, 9, 8, 8, 12]), (-0.5, [30, 9, 9, 33, 8])):
+        first = Sampled([-1.0] * 5, [False] * 5, "m", 0, 0.7, {3: ids}, penalties=penalties)
+        second = Sampled([-1.0] * 2, [False] * 2, "m", 0, 1.0, penalties=penalties)
+        segments = [
+            Segment(None, [5, 6, 7, 12]),
+            Segment(0, answer, first),
+            Segment(1, [6, 20]),
+            Segment(2, [8, 20], second),
+        ]
+        rollouts.append(Rollout(str(advantage), {}, Trajectory(segments), advantage=advantage))
+    group = RolloutGroup("g", {}, rollouts)
+    learner = make_learner(model)
+    expected = {
+        (number, segment, i): value.item()
+        for number, rollout in enumerate(rollouts)
+        for (segment, i), value in plain_logprobs(model, rollout).items()
+    }
+    assert logprobs(learner, [group]) == pytest.approx(expected, abs=1e-5)
     forward_backward(learner, [group], get_algorithm(algorithm_type="grpo"))
     assert_close(gradients(learner), plain_gradients(model, [group])[1])
 

@@ -166,6 +166,7 @@ class Generation:
                     version_changes=completion.version_changes,
                     temperature=self._prepared.params[0].temperature,
                     supports=completion.supports,
+                    penalties=self._prepared.params[0].penalties,
                 ),
                 choice.message,
                 finish_reason=choice.finish_reason,

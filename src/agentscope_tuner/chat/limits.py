@@ -23,6 +23,8 @@ MAX_SCHEMA = 64 * 2**10
 """Characters of an answer's JSON schema, and of all parameters of tools whose call is forced."""
 MAX_TEMPLATE_ARGUMENTS = 4 * 2**10
 """Characters of `chat_template_kwargs` as JSON."""
+MAX_BIASES = 1024
+"""Tokens of a `logit_bias`."""
 MAX_STOPS = 16
 """Stop strings."""
 MAX_STOP_LENGTH = 256

@@ -65,6 +65,7 @@ async def prepare(session: Session, request: ChatRequest) -> Prepared:
     tools = [tool.model_dump(exclude_none=True) for tool in request.tools or ()] or None
     kwargs = request.chat_template_kwargs or {}
     check_size("chat_template_kwargs", kwargs, MAX_TEMPLATE_ARGUMENTS)
+    _check_bias(model, request)
     settings = Settings(json.dumps(tools), json.dumps(kwargs, sort_keys=True))
     recorded = model is session.policy
     draft = (
@@ -114,6 +115,16 @@ def _write(
     return renderer, prompt_ids, grammar
 
 
+def _check_bias(model: ServedModel, request: ChatRequest) -> None:
+    """RequestError if `logit_bias` names tokens that the model does not have."""
+    for token in request.logit_bias or ():
+        if not 0 <= token < len(model.tokenizer):
+            raise RequestError(
+                f"logit_bias names the token {token}; the model has {len(model.tokenizer)}.",
+                param="logit_bias",
+            )
+
+
 def _check_tools(renderer: ChatRenderer, draft: Draft) -> None:
     asks = draft.tools or any(
         message["role"] == "tool" or "tool_calls" in message for message in draft.messages
@@ -155,6 +166,9 @@ def _sampling_params(
         max_tokens=min(request.requested_tokens or defaults.max_tokens, room),
         temperature=defaults.temperature if temperature is None else temperature,
         top_p=request.top_p or defaults.top_p,
+        top_k=max(0, request.top_k or 0),
+        min_p=request.min_p or 0.0,
+        penalties=request.penalties,
         stop_token_ids=renderer.stop_token_ids,
         stop=request.stop_strings,
         seed=_seed(session, request, number, index),

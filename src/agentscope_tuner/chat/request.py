@@ -1,7 +1,7 @@
 """The chat-completions request: what is served is typed here, what is not is refused by name.
 
-A field is either honoured, harmless (it asks for nothing: `user`, `metadata`, a penalty of zero),
-or an error. Nothing is ignored.
+A field is either honoured, harmless (it asks for nothing: `user`, `metadata`), or an error. Nothing
+is ignored.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.limits import (
+    MAX_BIASES,
     MAX_CHOICES,
     MAX_STOP_LENGTH,
     MAX_STOPS,
     check_items,
 )
+from agentscope_tuner.penalties import Penalties
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -142,7 +144,7 @@ class StreamOptions(BaseModel):
 
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
-Zero = Annotated[float, Field(ge=0, le=0)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
 class ChatRequest(BaseModel):
@@ -159,6 +161,12 @@ class ChatRequest(BaseModel):
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=-1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0, le=100)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logit_bias: Annotated[dict[int, Bias], Field(max_length=MAX_BIASES)] | None = None
     stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOPS)] | None = None
     seed: int | None = None
     n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
@@ -175,10 +183,18 @@ class ChatRequest(BaseModel):
     store: bool | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    presence_penalty: Zero | None = None
-    frequency_penalty: Zero | None = None
-    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
     modalities: list[Literal["text"]] | None = None
+
+    @property
+    def penalties(self) -> Penalties | None:
+        """What changes the logits; None: nothing."""
+        penalties = Penalties(
+            repetition=self.repetition_penalty or 1.0,
+            presence=self.presence_penalty or 0.0,
+            frequency=self.frequency_penalty or 0.0,
+            bias=tuple((self.logit_bias or {}).items()),
+        )
+        return None if penalties.none else penalties
 
     @property
     def asks_for_form(self) -> bool:

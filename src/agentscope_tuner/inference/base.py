@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agentscope_tuner.penalties import Penalties
+
 FinishReason = Literal["stop", "length", "abandoned"]
 """`stop`: a stop token or stop string was sampled, or a grammar ended; `length`: cut off;
 `abandoned`: nobody wanted the rest."""
@@ -42,6 +44,12 @@ class SamplingParams:
     Whatever is below `LEAST_TEMPERATURE` becomes 0."""
     top_p: float = 1.0
     """Keep the smallest set of tokens whose probability reaches this (1: all of them)."""
+    top_k: int = 0
+    """Keep so many of the most likely tokens (0: all of them)."""
+    min_p: float = 0.0
+    """Keep the tokens that are at least this many times as likely as the likeliest."""
+    penalties: Penalties | None = None
+    """What changes the logits before anything else; None: nothing."""
     stop_token_ids: tuple[int, ...] = ()
     """Sampling ends after one of these; the token itself belongs to the completion."""
     stop: tuple[str, ...] = ()

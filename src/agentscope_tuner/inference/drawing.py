@@ -20,6 +20,8 @@ from torch import Tensor
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.inference.base import Support
 from agentscope_tuner.inference.ops import search
+from agentscope_tuner.inference.penalised import penalise_
+from agentscope_tuner.penalties import LogitChange
 
 NUCLEUS_SIZES = (256, 4096)
 """How many of the most likely tokens are sorted before the whole vocabulary is."""
@@ -34,6 +36,10 @@ class Distribution:
     top_p: float
     uniform: float
     """The random number, in [0, 1)."""
+    top_k: int = 0
+    min_p: float = 0.0
+    change: LogitChange | None = None
+    """What penalties do to the logits."""
     allowed: NDArray[np.uint8] | None = None
     """What a grammar allows, one bit a token of the vocabulary; None: everything."""
     top_logprobs: int = 0
@@ -46,7 +52,13 @@ class Distribution:
     @property
     def restricted(self) -> bool:
         """Whether the row needs work of its own before the draw or after it."""
-        return self.allowed is not None or self.top_logprobs > 0
+        return (
+            self.allowed is not None
+            or self.top_logprobs > 0
+            or self.top_k > 0
+            or self.min_p > 0
+            or self.change is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,9 @@ def draw(
 def _draw_one(logits_V: Tensor, distribution: Distribution) -> Draw:
     """Draw from one row (fp32) whatever the distribution asks for."""
     allowed, support, forced = distribution.allowed, None, False
+    if distribution.change is not None:
+        logits_V = logits_V.clone()
+        penalise_(logits_V, distribution.change)
     if allowed is not None:
         bits_V = np.unpackbits(allowed, count=len(logits_V), bitorder="little").view(bool)
         logits_V = logits_V.masked_fill(~torch.from_numpy(bits_V).to(logits_V.device), -torch.inf)
@@ -106,6 +121,10 @@ def _draw_one(logits_V: Tensor, distribution: Distribution) -> Draw:
     top = _top_logprobs(logps_V, distribution.top_logprobs)
     if distribution.temperature == 0:
         return Draw(int(logps_V.argmax()), 0.0, True, None, top)
+    if distribution.min_p > 0 or distribution.top_k > 0:
+        logps_V = _truncated(logps_V, distribution)
+        kept = np.flatnonzero(logps_V.isfinite().cpu().numpy())
+        support, forced = as_support(kept, len(logits_V)), len(kept) == 1
     if distribution.top_p < 1:
         ids, p = _nucleus(logps_V.exp(), distribution.top_p)
         forced = len(ids) == 1
@@ -116,6 +135,17 @@ def _draw_one(logits_V: Tensor, distribution: Distribution) -> Draw:
     at = int(search(p[None], uniform))
     logprob = float((p[at] / p.sum()).log())
     return Draw(at if ids is None else int(ids[at]), logprob, forced, support, top)
+
+
+def _truncated(logps_V: Tensor, distribution: Distribution) -> Tensor:
+    """The distribution over the tokens that min_p and then top_k leave, anew normalised."""
+    if distribution.min_p > 0:
+        least = logps_V.max() + math.log(distribution.min_p)
+        logps_V = logps_V.masked_fill(logps_V < least, -torch.inf)
+    if 0 < distribution.top_k < len(logps_V):
+        logps_K, ids_K = logps_V.topk(distribution.top_k)
+        logps_V = torch.full_like(logps_V, -torch.inf).scatter(0, ids_K, logps_K)
+    return logps_V.log_softmax(-1)
 
 
 def _nucleus(p_V: Tensor, top_p: float) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from agentscope_tuner.inference.base import Completion, FinishReason, SamplingPa
 from agentscope_tuner.inference.drawing import Distribution, Draw
 from agentscope_tuner.inference.grammar import Grammar
 from agentscope_tuner.inference.pages import Page
+from agentscope_tuner.penalties import TokenHistory
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,8 @@ class Request:
     future: asyncio.Future[Completion]
     on_token: Callable[[int], None] | None
     abandoned: Callable[[], bool] | None = None
+    history: TokenHistory | None = None
+    """The tokens so far, where penalties count them."""
     draws: list[Draw] = field(default_factory=list)
     versions: list[tuple[int, int]] = field(default_factory=list)
     """(index in `draws`, version) of each draw from which on other weights sampled, the
@@ -55,6 +58,9 @@ class Request:
         return Distribution(
             temperature=self.params.temperature,
             top_p=self.params.top_p,
+            top_k=self.params.top_k,
+            min_p=self.params.min_p,
+            change=self.history.change() if self.history else None,
             uniform=self.random.random(),
             allowed=self.grammar.allowed() if self.grammar else None,
             top_logprobs=self.params.top_logprobs,
@@ -107,6 +113,8 @@ class Request:
     def _append(self, draw: Draw) -> None:
         self.draws.append(draw)
         self.tokens.append(draw.token)
+        if self.history:
+            self.history.push(draw.token)
         if self.on_token:
             post(self.loop, self.on_token, draw.token)
 

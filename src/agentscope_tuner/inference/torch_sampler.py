@@ -29,6 +29,7 @@ from agentscope_tuner.inference.grammar import GrammarCompiler
 from agentscope_tuner.inference.model_runner import ModelRunner, default_dtype
 from agentscope_tuner.inference.request import Request, post, settle
 from agentscope_tuner.inference.threads import release_threads
+from agentscope_tuner.penalties import TokenHistory
 
 COMPILING_THREADS = 4
 """Grammars compiled at once: a slow one does not hold up the others."""
@@ -143,6 +144,7 @@ class TorchSampler:
             future=loop.create_future(),
             on_token=on_token,
             abandoned=abandoned,
+            history=TokenHistory(params.penalties, prompt_ids) if params.penalties else None,
         )
         self._submit(request)
         try:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from agentscope_tuner.penalties import Penalties
 from agentscope_tuner.plain_text import plain_text
 from agentscope_tuner.runs.formats import ROLLOUTS
 from agentscope_tuner.trajectory import (
@@ -120,6 +121,7 @@ def _segment_fields(segment: Segment) -> dict[str, Any]:
         fields["sampled"] = _fields(sampled)
         del fields["sampled"]["supports"], fields["sampled"][SAMPLER]
         fields["sampled"]["forced"] = _runs(sampled.forced)
+        fields["sampled"]["penalties"] = sampled.penalties and _fields(sampled.penalties)
         columns = {SAMPLER: sampled.logprobs, **sampled.columns}
         fields["sampled"]["columns"] = {name: _packed(values) for name, values in columns.items()}
     return fields
@@ -140,8 +142,16 @@ def _segment(fields: dict[str, Any]) -> Segment:
         "columns": columns,
         "forced": forced,
         "version_changes": changes,
+        "penalties": _penalties(sampled.get("penalties")),
     }
     return Segment(fields["parent"], fields["token_ids"], Sampled(**sampled | own))
+
+
+def _penalties(fields: dict[str, Any] | None) -> Penalties | None:
+    if fields is None:
+        return None
+    bias = tuple((token, added) for token, added in fields["bias"])
+    return Penalties(**{**fields, "bias": bias})
 
 
 def _packed(values: Sequence[float]) -> str:

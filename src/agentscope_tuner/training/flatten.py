@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agentscope_tuner.inference.base import Support
+from agentscope_tuner.penalties import LogitChange, Penalties, TokenHistory
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.tree import Node, TokenTree
 
@@ -27,6 +28,7 @@ def flatten(tree: TokenTree) -> Pack:
         rows_N=np.array(row.rows, np.int64),
         temperatures_N=np.array(row.temperatures, np.float32),
         supports=row.supports,
+        changes=row.changes,
     )
 
 
@@ -42,6 +44,7 @@ class _Row:
         self.rows: list[int] = []
         self.temperatures: list[float] = []
         self.supports: dict[int, Support] = {}
+        self.changes: dict[int, LogitChange] = {}
         self._fill(tree)
 
     def _fill(self, tree: TokenTree) -> None:
@@ -70,15 +73,33 @@ class _Row:
         if node.span is None:
             return
         sampled = node.span.sampled
+        changes = _changes(node, sampled.penalties) if sampled.penalties else ()
         for row, i in enumerate(node.span.trained.tolist(), start=node.span.start):
             predecessor = start + i - 1 if i else before
             assert predecessor >= 0, "the first token of a text is predicted from nothing"
+            if changes:
+                self.changes[len(self.targets)] = changes[i]
             if i in sampled.supports:
                 self.supports[len(self.targets)] = sampled.supports[i]
             self.predecessors.append(predecessor)
             self.targets.append(node.token_ids[i])
             self.rows.append(row)
             self.temperatures.append(sampled.temperature)
+
+
+def _changes(node: Node, penalties: Penalties) -> list[LogitChange]:
+    """What penalties did to the logits of each of a sampled node's tokens."""
+    above: list[Sequence[int]] = []
+    parent = node.parent
+    while parent is not None:
+        above.append(parent.token_ids)
+        parent = parent.parent
+    history = TokenHistory(penalties, (token for ids in reversed(above) for token in ids))
+    changes = []
+    for token in node.token_ids:
+        changes.append(history.change())
+        history.push(token)
+    return changes
 
 
 def _kept(nodes: Sequence[Node]) -> dict[Node, int]:

@@ -65,6 +65,7 @@ def head_of(model: PreTrainedModel, pack: Pack) -> Head:
         targets_N=_on(pack.targets_N, model.device),
         temperatures_N=_on(pack.temperatures_N, model.device),
         supports=pack.supports,
+        changes=pack.changes,
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentscope_tuner.inference.base import Support
+from agentscope_tuner.penalties import LogitChange
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -40,3 +41,5 @@ class Pack:
     temperatures_N: Floats
     supports: dict[int, Support]
     """Index in N -> the tokens that could have been drawn; absent: the whole vocabulary."""
+    changes: dict[int, LogitChange]
+    """Index in N -> what penalties did to the logits; absent: nothing."""

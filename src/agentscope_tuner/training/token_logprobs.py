@@ -11,7 +11,7 @@ Shapes: N rows of hidden states of width E, V words; n rows of a chunk.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentscope_tuner.inference.base import Support
+from agentscope_tuner.inference.penalised import penalise_
+from agentscope_tuner.penalties import LogitChange
 
 CHUNK_BYTES = 64 * 2**20
 """Memory for the probabilities of one chunk."""
@@ -37,6 +39,8 @@ class Head:
     temperatures_N: Tensor
     supports: Mapping[int, Support]
     """Row -> the tokens that could have been drawn; absent: the whole vocabulary."""
+    changes: Mapping[int, LogitChange] = field(default_factory=dict)
+    """Row -> what penalties did to its logits; absent: nothing."""
 
     def chunks(self) -> Iterator[slice]:
         """The rows in pieces whose probabilities fit into `CHUNK_BYTES`."""
@@ -51,7 +55,7 @@ class Head:
     def logprobs(self, hidden_nE: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """ln p of these rows' targets, and the rows' entropies in nats, both [n] float32.
 
-        p = softmax(hidden @ weight.T / temperature) over the row's support. Gradients
+        p = softmax(change(hidden @ weight.T) / temperature) over the row's support. Gradients
         reach `hidden_nE` and `weight_VE`.
         """
         return _TokenLogprobs.apply(hidden_nE, self.weight_VE, self, rows)
@@ -75,9 +79,15 @@ class _TokenLogprobs(torch.autograd.Function):
         p_nV = hidden_nE @ weight_VE.T  # logits, replaced by probabilities block by block
         logprobs_n = hidden_nE.new_empty(len(hidden_nE), dtype=torch.float32)
         entropy_n = torch.empty_like(logprobs_n)
+        scaled_by_row: dict[int, tuple[Tensor, Tensor]] = {}
         for block in head.blocks(rows):
             b = slice(block.start - rows.start, block.stop - rows.start)
             logits_bV = p_nV[b].float()
+            for row in range(block.start, block.stop):
+                if row in head.changes:
+                    scaled = penalise_(logits_bV[row - block.start], head.changes[row])
+                    if scaled is not None:
+                        scaled_by_row[row - rows.start] = scaled
             logits_bV /= head.temperatures_N[block, None]
             outside_bV = head.outside(block)
             if outside_bV is not None:
@@ -91,7 +101,7 @@ class _TokenLogprobs(torch.autograd.Function):
             entropy_n[b] = -torch.linalg.vecdot(p_bV, logp_bV)
             p_nV[b] = p_bV
         ctx.save_for_backward(hidden_nE, weight_VE, p_nV, entropy_n)
-        ctx.head, ctx.rows = head, rows
+        ctx.head, ctx.rows, ctx.scaled = head, rows, scaled_by_row
         ctx.set_materialize_grads(False)
         return logprobs_n, entropy_n
 
@@ -113,6 +123,8 @@ class _TokenLogprobs(torch.autograd.Function):
             slope_nV = torch.xlogy(p_nV, p_nV) + p_nV * entropy_n[:, None]
             grad_nV -= (grad_entropy_n[:, None] * slope_nV).to(p_nV.dtype)
         grad_nV /= temperatures_n1.to(p_nV.dtype)
+        for row, (tokens_K, factor_K) in ctx.scaled.items():
+            grad_nV[row, tokens_K] *= factor_K.to(p_nV.dtype)
         grad_weight_VE = grad_nV.T @ hidden_nE if ctx.needs_input_grad[1] else None
         return grad_nV @ weight_VE, grad_weight_VE, None, None
 
