@@ -14,6 +14,8 @@ HEADS = ((1, 1), (2, 2), (4, 4), (4, 2), (4, 1), (6, 3), (8, 1))
 """Heads of queries, and of keys and values: equal, grouped, one."""
 CPU = torch.device("cpu")
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def random_tree(length, seed, branching):
     """Parents, depths and subtree ends of a random tree in preorder."""
