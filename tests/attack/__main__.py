@@ -25,12 +25,13 @@ Part = Callable[[Path, bool], list[str]]
 
 
 def parts() -> dict[str, Part]:
-    from attack import damage, kills, rollouts
+    from attack import damage, kills, requests, rollouts
 
     return {
         "kills": kills.attack_runs,
         "damage": damage.attack_directories,
         "rollouts": rollouts.attack_rollouts,
+        "requests": requests.attack_endpoint,
     }
 
 
