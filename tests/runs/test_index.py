@@ -68,6 +68,7 @@ def test_a_line_has_what_a_list_shows_and_where_the_rollout_is(tmp_path):
         "group": "step1-0",
         "id": "step1-0-1",
         "task": task_digest({"q": 1}),
+        "about": "",
         "reward": 1.0,
         "advantage": 0.5,
         "error": None,

@@ -14,6 +14,8 @@ from agentscope_tuner.cli.export import export
 from agentscope_tuner.cli.options import PASS_ON
 from agentscope_tuner.cli.run import run
 from agentscope_tuner.cli.runs import runs
+from agentscope_tuner.cli.show import show
+from agentscope_tuner.cli.view import view
 
 app = typer.Typer(
     name="astuner",
@@ -51,7 +53,7 @@ def _show_version() -> None:
 
 PROGRAM_COMMANDS = (run, check, evaluate)
 """Those that run a script or a configuration."""
-OTHER_COMMANDS = (export, runs, enable, disable, env)
+OTHER_COMMANDS = (export, runs, view, show, enable, disable, env)
 COMMANDS = [command.__name__ for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
 
 for command in PROGRAM_COMMANDS:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
-from transformers import PreTrainedTokenizerBase
 
 from agentscope_tuner.engine.base import RolloutSource, Sampling
 from agentscope_tuner.engine.models import default_device
@@ -66,7 +65,13 @@ async def check_workflow(
         raise RunError(f"The rollout failed ({rollout.error.kind}): {rollout.error.message}")
 
 
-def show_rollout(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, console: Console) -> None:
+class Decoder(Protocol):
+    """Whatever knows the text of tokens: a tokenizer, or what a run directory keeps of it."""
+
+    def decode(self, token_ids: list[int], /) -> Any: ...
+
+
+def show_rollout(rollout: Rollout, tokenizer: Decoder, console: Console) -> None:
     """Print the rollout's calls, its token tree, its reward, metrics and time."""
     for number, call in enumerate(rollout.trajectory.calls, start=1):
         console.print(Panel(_conversation(call), title=_call_title(number, call), expand=False))
@@ -102,7 +107,7 @@ def _conversation(call: Call) -> Text:
     return text
 
 
-def _tokens(trajectory: Trajectory, leaf: int, tokenizer: PreTrainedTokenizerBase) -> Text:
+def _tokens(trajectory: Trajectory, leaf: int, tokenizer: Decoder) -> Text:
     text = Text()
     for index in trajectory.path(leaf):
         segment = trajectory.segments[index]
@@ -117,7 +122,7 @@ def _tokens(trajectory: Trajectory, leaf: int, tokenizer: PreTrainedTokenizerBas
     return text
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
+def _decode(tokenizer: Decoder, token_ids: list[int]) -> str:
     text = tokenizer.decode(token_ids)
     assert isinstance(text, str), "one sequence decodes to one text"
     return visible(text)
@@ -134,6 +139,7 @@ def _outcome(rollout: Rollout) -> str:
         lines.append(escape(visible(rollout.error.traceback)))
     else:
         lines.append(f"response: {escape(visible(rollout.response))}")
-        lines.append(f"[bold]reward {rollout.reward:g}[/]")
+        if rollout.reward is not None:  # a demonstration has none
+            lines.append(f"[bold]reward {rollout.reward:g}[/]")
     lines += [f"{escape(visible(name))} = {value:g}" for name, value in rollout.metrics.items()]
     return "\n".join(lines)

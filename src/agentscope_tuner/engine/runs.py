@@ -42,6 +42,7 @@ class RunRow:
     None: there was no step yet."""
     changed: datetime
     """When its state was last written, in local time."""
+    directory: Path
 
 
 def find_runs(directory: Path) -> list[RunRow]:
@@ -79,6 +80,7 @@ def _row(directory: Path) -> RunRow:
         best=_best(records),
         training=(key, values[-1]) if values else None,
         changed=datetime.fromtimestamp(_changed(directory)),
+        directory=directory,
     )
 
 

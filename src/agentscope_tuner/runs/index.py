@@ -8,6 +8,7 @@ The first line has the format's number. A line of a rollout has
 | `step`, `set` | which step it was made for, or the updates before an evaluation of the `set` |
 | `group`, `id` | of its group, and its own |
 | `task` | a digest of the task: the same task has the same one in every step and run |
+| `about` | how the task's first text begins |
 | `reward`, `advantage`, `error` | as in `Rollout`; the error is its kind |
 | `turns`, `prompt_tokens`, `tokens`, `branches` | model calls; tokens given and sampled; leaves |
 | `truncated`, `attempts`, `began`, `seconds`, `judge_seconds` | as in `Rollout` |
@@ -36,6 +37,8 @@ from agentscope_tuner.trajectory import Rollout
 logger = logging.getLogger(__name__)
 
 IndexLine = dict[str, Any]
+PREVIEW = 80
+"""Characters of `about`."""
 
 
 def index_path(run_directory: Path) -> Path:
@@ -128,6 +131,12 @@ def task_digest(task: dict[str, Any]) -> str:
     return sha256(text.encode()).hexdigest()[:12]
 
 
+def task_preview(task: dict[str, Any]) -> str:
+    """The beginning of the first text in a task, in one line."""
+    texts = (value for value in task.values() if isinstance(value, str))
+    return " ".join(next(texts, "").split())[:PREVIEW]
+
+
 def _facts(rollout: Rollout) -> IndexLine:
     trajectory = rollout.trajectory
     sampled = trajectory.sampled_tokens
@@ -135,6 +144,7 @@ def _facts(rollout: Rollout) -> IndexLine:
     return {
         "id": rollout.id,
         "task": task_digest(rollout.task),
+        "about": task_preview(rollout.task),
         "reward": rollout.reward,
         "advantage": rollout.advantage,
         "error": rollout.error and rollout.error.kind,

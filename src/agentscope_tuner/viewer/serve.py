@@ -1,0 +1,66 @@
+"""Listening: a free port on the loopback interface, and a browser that is shown the address."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.viewer.access import Guard
+from agentscope_tuner.viewer.library import Library
+from agentscope_tuner.viewer.server import create_app
+
+
+def serve(
+    library: Library,
+    *,
+    host: str,
+    port: int | None,
+    browser: bool,
+    path: str = "",
+    say: Callable[[str], None],
+) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        host: the interface to listen on.
+        port: None takes a free one.
+        browser: whether to open the address in one.
+        path: what to show first, as the front end's address has it (`#/run/...`).
+        say: is told the address.
+
+    Raises InputError if the port is taken or the interface is none of this machine's.
+    """
+    listener = _listen(host, port)
+    number = listener.getsockname()[1]
+    token = secrets.token_urlsafe(24)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{number}/?token={token}{path}"
+    app = Guard(create_app(library), token, host, number)
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    say(f"{address}\nCtrl-C ends it. From another machine: ssh -L {number}:127.0.0.1:{number} ...")
+    if browser and not webbrowser.open(address):
+        say("There is no browser to be opened here: open the address above.")
+    asyncio.run(server.serve(sockets=[listener]))
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port or 0))
+    except OSError as error:
+        listener.close()
+        what = f"port {port} of {host}" if port else host
+        raise InputError(
+            f"{what} cannot be listened on ({error.strerror}): choose another --port, or leave it "
+            "out for a free one."
+        ) from None
+    return listener
