@@ -123,8 +123,6 @@ def test_the_console_of_a_run_obeys_no_name() -> None:
 
 def test_the_table_of_runs_obeys_no_name() -> None:
     console = shown()
-    row = RunRow(
-        HOSTILE, "finished", 1, 1, {HOSTILE: (0.5, 1)}, None, datetime(2026, 1, 1), Path()
-    )
+    row = RunRow(HOSTILE, "finished", 1, 1, {HOSTILE: (0.5, 1)}, None, datetime(2026, 1, 1), Path())
     console.print(runs_table([row]))
     assert is_harmless(output_of(console))

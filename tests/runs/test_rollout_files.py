@@ -210,7 +210,7 @@ def test_nothing_half_written_stays_behind(tmp_path):
 
 
 def test_sets_whose_names_no_file_could_have_keep_files_of_their_own(tmp_path):
-    names = ["test", "a/b", "a_b", "..", "a:b"]
+    names = ["test", "a/b", "a_b", "..", "a:b", "x" * 300, "x" * 301]
     paths = [rollouts_path(tmp_path, 4, name) for name in names]
     assert len({path.name for path in paths}) == len(names)
     assert {path.parent for path in paths} == {tmp_path / "rollouts"}

@@ -1,4 +1,4 @@
-"""A real Chromium without a window, driven over its pipe: DevTools' protocol, no further package."""
+"""A real Chromium without a window, driven over its pipe by DevTools' protocol."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _naming_damage(path: Path) -> Iterator[None]:
 
 def _file_name(evaluation: str) -> str:
     """The set's name as part of a file's: two sets never share one."""
-    plain = re.sub(r"[^\w.-]", "_", evaluation)
+    plain = re.sub(r"[^\w.-]", "_", evaluation)[:60]
     if plain == evaluation:
         return plain
     return f"{plain}-{sha256(evaluation.encode()).hexdigest()[:8]}"

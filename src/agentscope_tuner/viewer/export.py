@@ -7,6 +7,7 @@ are in it, those of the last step and the last evaluations first.
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import os
@@ -66,7 +67,8 @@ def write_report(library: Library, path: Path) -> str:
         beside.write_text(html, encoding="utf-8")
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise InputError(f"{path} cannot be written: {error.strerror}.") from error
     return f"{path}: {len(html) / 1e6:.1f} MB, {whole:,} of {total:,} rollouts"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import threading
 import webbrowser
 from collections.abc import Callable
 
@@ -41,13 +42,27 @@ def serve(
     token = secrets.token_urlsafe(24)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{number}/?token={token}{path}"
-    app = Guard(create_app(library), token, host, number)
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    app = create_app(library)
+    guarded = Guard(app, token, host, number)
+    config = uvicorn.Config(guarded, log_level="warning", lifespan="off")
+    server = Server(config, app.state.ending)
     say(f"{address}\nCtrl-C ends it. From another machine: ssh -L {number}:127.0.0.1:{number} ...")
     if browser and not webbrowser.open(address):
         say("There is no browser to be opened here: open the address above.")
     asyncio.run(server.serve(sockets=[listener]))
+
+
+class Server(uvicorn.Server):
+    """Ends its streams of events when it is asked to end; it would wait for them for ever."""
+
+    def __init__(self, config: uvicorn.Config, ending: threading.Event) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let everybody go."""
+        self._ending.set()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

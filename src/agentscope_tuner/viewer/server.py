@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from importlib.resources import files
@@ -31,14 +32,14 @@ from agentscope_tuner.errors import TunerError
 from agentscope_tuner.viewer.library import Library
 from agentscope_tuner.viewer.pages import PAGES
 
+TYPES = {"js": "text/javascript", "css": "text/css", "html": "text/html", "txt": "text/plain"}
 STATIC = {
     file.name: file.read_bytes()
     for directory in ("static", "static/vendor")
     for file in (files("agentscope_tuner.viewer") / directory).iterdir()
-    if file.is_file()
+    if file.name.rpartition(".")[2] in TYPES
 }
 """The front end's files by name; no other names are served."""
-TYPES = {"js": "text/javascript", "css": "text/css", "html": "text/html", "txt": "text/plain"}
 LOOK_EVERY_S = 1.0
 _BEAT_S = 15.0
 
@@ -57,6 +58,7 @@ def create_app(library: Library) -> Starlette:
     )
     app.add_middleware(GZipMiddleware, minimum_size=4096, compresslevel=1)
     app.state.library = library
+    app.state.ending = threading.Event()  # set: whoever listens for events is let go
     return app
 
 
@@ -118,9 +120,11 @@ async def _events(request: Request) -> Response:
     except TunerError as error:
         return JSONResponse({"error": str(error)}, 404)
 
+    ending = request.app.state.ending
+
     async def changes() -> AsyncIterator[bytes]:
         last, silence = b"", 0.0
-        while not await request.is_disconnected():
+        while not ending.is_set() and not await request.is_disconnected():
             now = to_json(await run_in_threadpool(run.pulse))
             if now != last:
                 last, silence = now, 0.0

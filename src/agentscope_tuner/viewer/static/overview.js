@@ -210,7 +210,7 @@ export async function compare(route) {
     h("p", {}, `Over ${change.tasks} tasks that both have (after steps ${change.steps[1]} and ${change.steps[0]}) the mean reward changes by `,
       h("b", {}, change.mean > 0 ? "+" : "", number(change.mean)),
       change.error === null ? "." : ` ± ${number(change.error)} (standard error, task by task)${
-        Math.abs(change.mean) < 2 * change.error ? ": these tasks cannot tell the two apart." : "."}`),
+        Math.abs(change.mean) <= 2 * change.error ? ": these tasks cannot tell the two apart." : "."}`),
     change.flipped.length ? table(["task", names[0], change.id, "change"], change.flipped.map(([task, a, b]) => [
       h("span", {}, link("task", { run: names[0], task }, task), " ", link("task", { run: change.id, task }, "(there)")),
       number(a), number(b), `${b > a ? "▲ +" : "▼ "}${number(b - a)}`])) : null));
