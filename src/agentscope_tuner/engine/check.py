@@ -30,9 +30,15 @@ OPEN, CLOSE = "⟦", "⟧"
 """Around what was sampled, for output without colours."""
 
 
+class Decoder(Protocol):
+    """Whatever knows the text of tokens: a tokenizer, or what a run directory keeps of it."""
+
+    def decode(self, token_ids: list[int], /) -> Any: ...
+
+
 async def check_workflow(
     rollouts: RolloutSource,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Decoder,
     task: dict[str, Any],
     sampling: Sampling,
     seed: int,
@@ -63,12 +69,6 @@ async def check_workflow(
     )
     if rollout.error is not None:
         raise RunError(f"The rollout failed ({rollout.error.kind}): {rollout.error.message}")
-
-
-class Decoder(Protocol):
-    """Whatever knows the text of tokens: a tokenizer, or what a run directory keeps of it."""
-
-    def decode(self, token_ids: list[int], /) -> Any: ...
 
 
 def show_rollout(rollout: Rollout, tokenizer: Decoder, console: Console) -> None:
