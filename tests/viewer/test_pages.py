@@ -274,3 +274,14 @@ def test_tokens_that_are_one_character_together_are_shown_as_it(tmp_path, tiny_m
     ids = tokenizer.encode(text)
     assert "".join(vocabulary.texts(ids)) == text
     assert len(vocabulary.texts(ids)) == len(ids)
+
+
+def test_a_run_whose_state_or_metrics_are_damaged_still_shows_its_rollouts(library):
+    directory = library.run("P/one").directory
+    (directory / "run_state.json").write_text('{"status": "runn')
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write("{]\n")
+    content = page(library, "run")
+    assert len(content["steps"]) == 6
+    assert content["training"]["steps"] == [1, 2, 3, 4]
+    assert "run_state.json is not the state of a run" in content["problem"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentscope_tuner.checkpoint.run_state import RunState
-from agentscope_tuner.errors import RunError
+from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.summary import training_key
 from agentscope_tuner.runs.identity import VERSIONS
 from agentscope_tuner.runs.log import FILE_NAME as LOG_FILE
@@ -33,20 +33,20 @@ _HELP = (
 def run_page(library: Library, query: Mapping[str, str]) -> dict[str, Any]:
     """The metrics of training and of evaluations by step, and the steps that have rollouts.
 
-    A damaged `metrics.jsonl` is a sentence beside the rollouts, not the end of the page.
+    A damaged state is a sentence beside the rollouts, not the end of the page.
     """
     run = library.run(query["run"])
-    state = RunState.load(run.directory)
-    problem = None
+    state, problem = None, None
     try:
-        records = run.records()
-    except RunError as error:
-        records, problem = [], str(error)
+        state = RunState.load(run.directory)
+    except InputError as error:
+        problem = str(error)
+    records = run.records()
     training = [r for r in records if any(not key.startswith(("eval/", "step")) for key in r)]
     evaluations = [r for r in records if any(key.startswith("eval/") for key in r)]
     run.table.refresh()
     return {
-        "status": state and state.status,
+        "status": "damaged" if state is None else state.status,
         "step": state and state.step,
         "total_steps": state and state.total_steps,
         "pulse": run.pulse(),

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentscope_tuner.errors import TunerError
 from agentscope_tuner.monitor.summary import training_key
 from agentscope_tuner.viewer.library import Library
 
@@ -50,10 +49,7 @@ def differences(configurations: Mapping[str, Mapping[str, Any]]) -> dict[str, di
 
 
 def _curve(library: Library, name: str) -> list[float | None]:
-    try:
-        records = library.run(name).records()
-    except TunerError:  # a damaged line: the run's own page says so
-        return []
+    records = library.run(name).records()
     key = training_key(records)
     return thin([number(record[key]) for record in records if key in record], SPARKS)
 

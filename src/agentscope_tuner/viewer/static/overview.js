@@ -4,7 +4,7 @@ import { load } from "./data.js";
 import { address, h, link, number, seconds, table, when } from "./dom.js";
 import { choice, facts, heading, problem, section, stepName, withParam } from "./parts.js";
 
-const STATES = { running: "▶", finished: "✓", interrupted: "‖", failed: "✕", killed: "†" };
+const STATES = { running: "▶", finished: "✓", interrupted: "‖", failed: "✕", killed: "†", damaged: "!" };
 const state = (status) => h("span", { class: `state ${status}` }, STATES[status] || "?", " ", status || "unknown");
 
 export async function runs(route) {
@@ -29,7 +29,7 @@ export async function runs(route) {
       onchange: () => pick(run.id) })),
     h("td", {}, link("run", { run: run.id }, run.id)),
     h("td", {}, state(run.status)),
-    h("td", { class: "num" }, `${run.step}/${run.total_steps}`),
+    h("td", { class: "num" }, `${run.step}/${run.total_steps ?? "?"}`),
     h("td", {}, sparkline(run.curve)),
     h("td", {}, run.best.length ? run.best.map(([set, value, step]) =>
       h("div", {}, `${set} `, h("b", {}, number(value)), ` at ${step}`)) : "–"),
