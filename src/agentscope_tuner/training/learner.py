@@ -148,7 +148,9 @@ class LocalLearner:
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
             self._masters.publish()
-        release_threads()  # the sampler computes next
+        # The sampler computes next.
+        release_threads()
+        give_back_freed_memory()
         return {"policy/grad_norm": grad_norm, "policy/lr": lr}
 
     def weights(self) -> dict[str, Tensor]:

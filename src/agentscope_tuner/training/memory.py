@@ -23,9 +23,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc
 def keep_freed_memory() -> None:
     """Let the allocator reuse freed memory instead of giving it back; does nothing without glibc.
 
-    A step frees and asks again for gigabytes of activations. By default each large one is mapped
+    An update frees and asks again for gigabytes of activations. By default each large one is mapped
     anew and zeroed by the kernel page by page, which costs up to a fifth of a step's processor
-    time. The process keeps its peak size instead.
+    time. What is kept is given back at the end of an update (`give_back_freed_memory`): gradients
+    and activations of different lengths leave holes, which otherwise grow from step to step.
     """
     mallopt = _of_glibc("mallopt")
     if mallopt is not None:
