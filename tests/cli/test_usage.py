@@ -19,7 +19,18 @@ from command_line import Astuner
 from agentscope_tuner.cli.failures import users_frames
 from agentscope_tuner.functions import load_function
 
-COMMANDS = ("run", "check", "evaluate", "export", "runs", "enable", "disable", "env")
+COMMANDS = (
+    "run",
+    "check",
+    "evaluate",
+    "export",
+    "runs",
+    "select",
+    "prompt",
+    "enable",
+    "disable",
+    "env",
+)
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -12,8 +12,10 @@ from agentscope_tuner.cli.environment import disable, enable, env
 from agentscope_tuner.cli.evaluate import evaluate
 from agentscope_tuner.cli.export import export
 from agentscope_tuner.cli.options import PASS_ON
+from agentscope_tuner.cli.prompt import prompt
 from agentscope_tuner.cli.run import run
 from agentscope_tuner.cli.runs import runs
+from agentscope_tuner.cli.select import select
 from agentscope_tuner.cli.show import show
 from agentscope_tuner.cli.view import view
 
@@ -53,7 +55,7 @@ def _show_version() -> None:
 
 PROGRAM_COMMANDS = (run, check, evaluate)
 """Those that run a script or a configuration."""
-OTHER_COMMANDS = (export, runs, view, show, enable, disable, env)
+OTHER_COMMANDS = (export, runs, view, show, select, prompt, enable, disable, env)
 COMMANDS = [command.__name__ for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
 
 for command in PROGRAM_COMMANDS:

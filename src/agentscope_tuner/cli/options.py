@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,3 +27,30 @@ Settings = Annotated[
 ]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 """For commands that run a script: arguments that are no options of theirs are the script's."""
+
+WorkflowFunction = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE.py:FUNCTION",
+        help="The workflow; `module:function` for one of an installed package.",
+        show_default=False,
+    ),
+]
+Judge = Annotated[
+    str,
+    typer.Option(metavar="FILE.py:FUNCTION", help="The judge.", show_default=False),
+]
+Dataset = Annotated[
+    str,
+    typer.Option(metavar="PATH", help="A directory, a file, or a hub name.", show_default=False),
+]
+Split = Annotated[str, typer.Option(help="The dataset's split.")]
+
+
+def loaded(reference: str) -> Any:
+    """A function by its file, in which `agentscope.tuner` is this package. Raises InputError."""
+    from agentscope_tuner.compat import install
+    from agentscope_tuner.functions import load_function
+
+    install()
+    return load_function(reference)

@@ -7,6 +7,7 @@ first prompt reached, and half after it, from what those reached.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 from statistics import fmean
@@ -77,21 +78,16 @@ class Search:
         base = max(tried, key=lambda one: one.reward).prompt
         cuts = list(dict.fromkeys([*shortened(base), *shortened(first)]))
         cuts = [cut for cut in cuts if cut not in groups]
-        many = self._prompts // 2
-        found: list[str] = []
-        for number in range(many):
-            prompt = self._run.proposal(round_, number)
-            if prompt is None:
-                if number % 2 and cuts:
-                    prompt, origin = cuts.pop(0), "shortened"
-                else:
-                    prompt, origin = await self._written(tried, round_, number), "written"
-                self._run.propose(round_, number, prompt, origin)
-            elif prompt in cuts:
-                cuts.remove(prompt)
-            if prompt and prompt not in groups and prompt not in found:
-                found.append(prompt)
-        return found
+        new = [at for at in range(self._prompts // 2) if self._run.proposal(round_, at) is None]
+        by_model = [at for at in new if at % 2 == 0 or len(cuts) <= at // 2]
+        made = await asyncio.gather(*(self._written(tried, round_, at) for at in by_model))
+        texts = dict(zip(by_model, made, strict=True))
+        for at in new:
+            written_ = at in texts
+            prompt = texts[at] if written_ else cuts[at // 2]
+            self._run.propose(round_, at, prompt, "written" if written_ else "shortened")
+        prompts = (self._run.proposal(round_, at) for at in range(self._prompts // 2))
+        return list(dict.fromkeys(one for one in prompts if one and one not in groups))
 
     async def _written(self, tried: Sequence[Tried], round_: int, number: int) -> str:
         return await written(self._proposer, tried, number, (self._seed, round_)) or ""

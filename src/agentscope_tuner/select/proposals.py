@@ -15,6 +15,7 @@ from typing import Any
 
 from agentscope_tuner.select.candidates import OpenModel
 
+MAX_TOKENS = 256
 MAX_CHARACTERS = 4000
 """Of a proposed prompt."""
 _TIPS = (
@@ -54,7 +55,8 @@ async def written(
         one,
         _,
     ):
-        answer = await one([{"role": "user", "content": _request(tried, number)}])
+        request = [{"role": "user", "content": _request(tried, number)}]
+        answer = await one(request, max_tokens=MAX_TOKENS)
         text = await _text(answer)
     return _prompt_in(text)
 
