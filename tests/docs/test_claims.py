@@ -17,7 +17,11 @@ from agentscope_tuner.config.schema import Config
 by_page = pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
 
 OPTIONS = {
-    name: {option for parameter in command.params for option in parameter.opts}
+    name: {
+        option
+        for parameter in command.params
+        for option in [*parameter.opts, *parameter.secondary_opts]
+    }
     for name, command in typer.main.get_group(app).commands.items()
 }
 """Command -> what it may be given."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,8 @@ async def test_numbers_that_json_does_not_know_are_null(client, tmp_path):
 
 def test_a_port_that_is_taken_is_told_in_a_sentence():
     first = _listen("127.0.0.1", None)
-    first.listen()
     port = first.getsockname()[1]
+    socket.create_connection(("127.0.0.1", port)).close()  # there before anybody is told
     with pytest.raises(InputError, match=rf"port {port} of 127.0.0.1 cannot be listened on"):
         _listen("127.0.0.1", port)
     first.close()

@@ -71,6 +71,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port or 0))
+        listener.listen()  # before the address is told: a browser is faster than the rest
     except OSError as error:
         listener.close()
         what = f"port {port} of {host}" if port else host
