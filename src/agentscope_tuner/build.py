@@ -6,6 +6,7 @@ Each part is handed its own section of the configuration, never the whole of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def sampling_of(arguments: RolloutArgs) -> Sampling:
     return Sampling(arguments.temperature, arguments.top_p, arguments.max_tokens)
 
 
-def build_rollouts(
+async def build_rollouts(
     config: Config,
     files: ModelFiles,
     weights: Weights | None,
@@ -153,14 +154,19 @@ def build_rollouts(
         refuse_what_does_not_fit(config, files, training=False)
         loaded = load_model(files.directory, sampling_dtype(settings, device))
         weights = dict(loaded.named_parameters())
-    sampler = start_sampler(settings, files, weights, device, config.deterministic)
-    return LocalRollouts(
-        serve(POLICY, settings, files, sampler),
-        auxiliary_models(config.auxiliary_models(), device, config.deterministic),
-        config.explorer,
-        workflow_func,
-        judge_func,
-    )
+    async with AsyncExitStack() as opened:
+        sampler = start_sampler(settings, files, weights, device, config.deterministic)
+        opened.push_async_callback(sampler.close)
+        others = config.auxiliary_models()
+        rollouts = LocalRollouts(
+            serve(POLICY, settings, files, sampler),
+            auxiliary_models(others, device, config.deterministic, opened),
+            config.explorer,
+            workflow_func,
+            judge_func,
+        )
+        rollouts.samplers = opened.pop_all()
+    return rollouts
 
 
 def build_learning(

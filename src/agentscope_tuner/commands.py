@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 from agentscope_tuner.build import (
@@ -66,7 +67,8 @@ async def run(
     console = ConsoleMonitor()
     for notice in notices(config):
         console.note(notice)
-    with RunLock(place.directory) as lock:
+    async with AsyncExitStack() as opened:  # closes what was opened, the last first
+        lock = opened.enter_context(RunLock(place.directory))
         place = find_place(config, resume)  # another process may have begun or ended it meanwhile
         trainer = config.trainer
         store = CheckpointStore(place.directory, trainer.keep_last, trainer.keep_best)
@@ -75,8 +77,10 @@ async def run(
         seed_random_streams(config.seed)
         files = ModelFiles.find(config.trained_model().model_path)
         learning = build_learning(config, files, algorithm, taskset.total_steps, checkpoint)
+        opened.callback(learning.release)
         weights = learning.learner.weights()
-        rollouts = build_rollouts(config, files, weights, workflow_func, judge_func)
+        rollouts = await build_rollouts(config, files, weights, workflow_func, judge_func)
+        opened.push_async_callback(rollouts.close)
         state = load_state(checkpoint / "tuner_state" / LOOP_STATE) if checkpoint else None
         info = RunInfo(
             project=config.project,
@@ -98,6 +102,7 @@ async def run(
         loop = TrainingLoop(
             rollouts, learning, experience, taskset, evaluations, record, settings, stop
         )
+        opened.callback(loop.close)
         if state is not None:
             loop.load_state_dict(state["loop"])
             restore_random_state(state["random"])
@@ -119,12 +124,8 @@ async def run(
                 )
                 status = "finished" if await loop.run() else "interrupted"
         finally:
-            try:
-                with store.naming_failures():
-                    record.end(status)
-            finally:
-                await loop.close()
-                learning.release()
+            with store.naming_failures():
+                record.end(status)
     if status == "interrupted":
         console.note(
             f"stopped after step {loop.step} of {taskset.total_steps}, all is saved; go on with "
@@ -149,11 +150,11 @@ async def check(
     if workflow_func is None:
         raise InputError("There is no workflow_func to check: give tune() one.")
     algorithm = build_algorithm(config)
-    files = ModelFiles.find(config.trained_model().model_path)
-    rollouts = build_rollouts(config, files, None, workflow_func, judge_func)
     task = build_taskset(config).next_batch()[0]
     sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
+    files = ModelFiles.find(config.trained_model().model_path)
     needs = tuning_needs(config, files, reference=algorithm.needs_reference)
+    rollouts = await build_rollouts(config, files, None, workflow_func, judge_func)
     try:
         await check_workflow(rollouts, files.tokenizer, task, sampling, config.seed, needs)
     finally:
@@ -172,8 +173,8 @@ async def evaluate(
         raise InputError("There is no workflow_func to evaluate with: give tune() one.")
     evaluations = build_evaluations(config)
 
-    def open_rollouts(config: Config, files: ModelFiles) -> RolloutSource:
-        return build_rollouts(config, files, None, workflow_func, judge_func)
+    async def open_rollouts(config: Config, files: ModelFiles) -> RolloutSource:
+        return await build_rollouts(config, files, None, workflow_func, judge_func)
 
     await evaluate_models(config, evaluations, EvaluateOptions(**options), open_rollouts)
 

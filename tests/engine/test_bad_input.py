@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +57,7 @@ def refused(arguments: dict[str, Any], **changed: Any) -> str:
     """The message that `tune` refuses these arguments with; nothing may have been written."""
     with pytest.raises(InputError) as refusal:
         tune(**{**arguments, **changed})
-    assert not list(Path("checkpoints").rglob("metrics.jsonl"))
+    assert not Path("checkpoints").exists()
     return str(refusal.value)
 
 
@@ -98,8 +101,6 @@ def test_an_unknown_architecture_lists_the_known_ones(
 def test_a_model_that_does_not_fit_into_memory_is_refused(
     arguments: dict[str, Any], tmp_path: Path, tiny_model: Path
 ) -> None:
-    import shutil
-
     from transformers import LlamaConfig
 
     huge = tmp_path / "huge"
@@ -125,6 +126,50 @@ def test_a_group_of_one_is_refused_by_a_group_algorithm(arguments: dict[str, Any
 def test_a_tinker_configuration_is_refused_not_ignored(arguments: dict[str, Any]) -> None:
     model = TunerModelConfig(model_path="x", max_model_len=128, tinker_config=TinkerConfig())
     assert "inker" in refused(arguments, model=model)
+
+
+def test_a_model_that_can_only_be_sampled_is_refused(
+    arguments: dict[str, Any], tmp_path: Path, tiny_model: Path
+) -> None:
+    directory = tmp_path / "mistral"
+    shutil.copytree(tiny_model, directory)
+    config = json.loads((directory / "config.json").read_text())
+    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    (directory / "config.json").write_text(json.dumps(config))
+    model = TunerModelConfig(model_path=str(directory), max_model_len=128)
+    assert "cannot train a model of type 'mistral'" in refused(arguments, model=model)
+
+
+def threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name in ("sampler", "learner")}
+
+
+class Failing:
+    """A tracker that cannot be started."""
+
+    def start(self, run: object) -> None:
+        raise ConnectionError("no such tracker")
+
+
+@pytest.mark.parametrize("broken", ["tracker", "auxiliary", "policy"])
+def test_what_was_opened_is_closed_if_the_next_cannot_be(
+    broken: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if broken == "tracker":
+        monkeypatch.setattr("agentscope_tuner.commands.create_monitors", lambda types: [Failing()])
+    else:
+        directory = tmp_path / "silent"
+        shutil.copytree(arguments["model"].model_path, directory)
+        (directory / "chat_template.jinja").unlink()
+        silent = TunerModelConfig(model_path=str(directory), max_model_len=128, max_tokens=8)
+        key = "model" if broken == "policy" else "auxiliary_models"
+        arguments[key] = silent if broken == "policy" else {"judge": silent}
+    before = threads()
+    error = ConnectionError if broken == "tracker" else InputError
+    with pytest.raises(error, match=r"tracker|template"):
+        tune(**arguments)
+    assert threads() == before
+    assert Path("checkpoints").exists() == (broken == "tracker")
 
 
 def test_functions_that_are_not_async_are_refused(arguments: dict[str, Any]) -> None:

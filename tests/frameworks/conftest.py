@@ -26,7 +26,7 @@ def roll_out(tiny_model: Path, sums: Path) -> RollOut:
     files = ModelFiles.find(config.trained_model().model_path)
 
     async def run(workflow: WorkflowType) -> list[Rollout]:
-        rollouts = build_rollouts(config, files, None, workflow, None)
+        rollouts = await build_rollouts(config, files, None, workflow, None)
         groups = await rollouts.rollout(
             [{"question": "1 + 1 ="}, {"question": "1 + 2 ="}],
             group_size=2,

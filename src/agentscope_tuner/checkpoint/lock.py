@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import psutil
 from agentscope_tuner.checkpoint.file_lock import FileLock
 from agentscope_tuner.errors import InputError, RunError
 
+_FILE_NAME = ".lock"
 _PATIENCE_S = 1.0
 """A writer that was killed a moment ago may not be gone yet."""
 _CLOCK_S = 2.0
@@ -63,6 +65,9 @@ class Writer:
 class RunLock:
     """Holds a run directory, which is made if need be, for this process while the block runs.
 
+    A directory that has nothing but the lock in the end is removed again, and those above it that
+    were made for it: the start of the run was refused.
+
     Raises:
         InputError: another process is writing the run (the message names it), or the directory
             cannot be written.
@@ -71,6 +76,7 @@ class RunLock:
     def __init__(self, run_directory: Path) -> None:
         self._directory = run_directory
         self._lock = FileLock(_lock_path(run_directory))
+        self._made: list[Path] = []
 
     def __enter__(self) -> RunLock:
         try:
@@ -89,6 +95,12 @@ class RunLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        alone = [path.name for path in self._directory.glob("*")] == [_FILE_NAME]
+        if alone and self._lock.holds_its_path():  # not in a forked child, which holds none
+            _lock_path(self._directory).unlink(missing_ok=True)
+            with suppress(OSError):  # another run has begun beside it meanwhile
+                for directory in self._made:
+                    directory.rmdir()
         self._lock.release()
 
     def refuse_lost(self) -> None:
@@ -101,11 +113,21 @@ class RunLock:
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + _PATIENCE_S
-        self._directory.mkdir(parents=True, exist_ok=True)
-        while not self._lock.acquire():
+        above = (self._directory, *self._directory.parents)
+        self._made = [directory for directory in above if not directory.exists()]
+        while not self._try():
             if time.monotonic() > deadline:
                 raise InputError(f"The run {self._directory} {_why_held(self._directory)}")
             time.sleep(0.05)
+
+    def _try(self) -> bool:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        if not self._lock.acquire():
+            return False
+        if self._lock.holds_its_path():
+            return True
+        self._lock.release()  # of a start that was refused a moment ago, and has taken it away
+        return False
 
 
 def is_held(run_directory: Path) -> bool:
@@ -133,4 +155,4 @@ def _why_held(run_directory: Path) -> str:
 
 
 def _lock_path(run_directory: Path) -> Path:
-    return run_directory / ".lock"
+    return run_directory / _FILE_NAME

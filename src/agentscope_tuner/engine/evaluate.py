@@ -7,7 +7,7 @@ can be compared with each other and with those in `metrics.jsonl`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +23,7 @@ from agentscope_tuner.engine.scores import ModelScores, Score, score_table, scor
 from agentscope_tuner.engine.source import find_source, short_name
 from agentscope_tuner.errors import InputError
 
-OpenRollouts = Callable[[Config, ModelFiles], RolloutSource]
+OpenRollouts = Callable[[Config, ModelFiles], Awaitable[RolloutSource]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ async def evaluate_models(
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for text, source, its_config, its_files in zip(given, sources, configs, files, strict=True):
             name = short_name(text, source)
-            rollouts = open_rollouts(its_config, its_files)
+            rollouts = await open_rollouts(its_config, its_files)
             try:
                 scores = [
                     await _score(rollouts, name, evaluation, config.seed, options.success, progress)

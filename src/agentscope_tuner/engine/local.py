@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import torch
@@ -31,6 +32,8 @@ class LocalRollouts:
         """`policy` is the model that is tuned; without a `workflow_func` nothing can be run."""
         self.policy = policy
         self.service = ChatService(policy, auxiliary)
+        self.samplers = AsyncExitStack()
+        """Closes the samplers of all these models."""
         self._runner = workflow_func and RolloutRunner(
             self.service,
             workflow_func,
@@ -70,10 +73,4 @@ class LocalRollouts:
     async def close(self) -> None:
         """Stop listening, if an agent asked for a URL, and end the samplers."""
         await self.service.close()
-        samplers = {id(model.sampler): model.sampler for model in self._served()}
-        for sampler in samplers.values():
-            await sampler.close()
-
-    def _served(self) -> list[ServedModel]:
-        models = [self.policy, *self.service.auxiliary.values()]
-        return [model for model in models if isinstance(model, ServedModel)]
+        await self.samplers.aclose()

@@ -180,9 +180,8 @@ class TrainingLoop:
     async def _hand_over(self, version: int) -> None:
         await self.source.adopt(self.learning.learner.weights(), version)
 
-    async def close(self) -> None:
-        """End the rollouts, then the learner's thread."""
-        await self.source.close()
+    def close(self) -> None:
+        """End the learner's thread."""
         self._learner_thread.shutdown()
 
     async def _evaluate(self) -> None:

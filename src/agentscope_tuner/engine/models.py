@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,9 +130,12 @@ def max_length(settings: ChatModelSettings, config: PreTrainedConfig) -> int:
 
 
 def auxiliary_models(
-    settings: Mapping[str, ChatModelSettings], device: torch.device, deterministic: bool
+    settings: Mapping[str, ChatModelSettings],
+    device: torch.device,
+    deterministic: bool,
+    opened: AsyncExitStack,
 ) -> dict[str, ServedModel | ChatModelBase]:
-    """The models that are not tuned; equal paths share one sampler."""
+    """The models that are not tuned; equal paths share one sampler, which `opened` closes."""
     samplers: dict[tuple[str, str, int | None], TorchSampler] = {}
     models: dict[str, ServedModel | ChatModelBase] = {}
     for name, model in settings.items():
@@ -144,6 +148,7 @@ def auxiliary_models(
             loaded = load_model(files.directory, sampling_dtype(model, device))
             weights = dict(loaded.named_parameters())
             samplers[key] = start_sampler(model, files, weights, device, deterministic)
+            opened.push_async_callback(samplers[key].close)
         models[name] = serve(name, model, files, samplers[key])
     return models
 

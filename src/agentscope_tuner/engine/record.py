@@ -137,17 +137,17 @@ class RunRecord:
     def end(self, status: RunStatus) -> None:
         """The run is over, in whatever way: draw the curve and close everything.
 
-        Raises OSError if something could not be written, after everything is closed. A run that
-        failed is spared that: it is told why it did.
+        Raises what a part raised (OSError if something could not be written), after everything is
+        closed. A run that failed is spared that: it is told why it did.
         """
         self.console.stop()
-        problems: list[OSError] = []
+        problems: list[Exception] = []
         closes = [self._rollouts.close, lambda: self._save_state(status)]
         closes += [monitor.close for monitor in self._started]
         for close in (*closes, self._live.end, lambda: self._close_log(status)):
             try:
                 close()
-            except OSError as error:
+            except Exception as error:  # a tracker may raise anything
                 problems.append(error)
         if problems and status != "failed":
             raise problems[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +75,15 @@ class Candidate:
             assert isinstance(self.given, ChatModelBase)
             yield OpenModel(self.given)
             return
-        made = auxiliary_models({self.name: self._settings}, default_device(), False)[self.name]
-        if not isinstance(made, ServedModel):
-            yield OpenModel(made)
-            return
-        service = ChatService(made)
-        try:
+        async with AsyncExitStack() as opened:
+            settings, device = {self.name: self._settings}, default_device()
+            made = auxiliary_models(settings, device, False, opened)[self.name]
+            if not isinstance(made, ServedModel):
+                yield OpenModel(made)
+                return
+            service = ChatService(made)
+            opened.push_async_callback(service.close)
             yield OpenModel(service)
-        finally:
-            await service.close()
-            await made.sampler.close()
 
 
 def candidates_of(models: Sequence[ModelLike]) -> list[Candidate]:
