@@ -86,12 +86,10 @@ def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def importance_correction(config: Config) -> str:
-    """As configured, or what the precisions of sampler and learner call for."""
-    settings, device = config.algorithm, default_device()
-    if settings.importance_correction is not None or settings.algorithm_type in ("sft", "cpt"):
-        return settings.importance_correction or "none"
-    same = training_dtype(config, device) == sampling_dtype(config.trained_model(), device)
-    return "none" if same else "truncated"
+    """As configured; else truncated: equal precision is not equal numbers (docs/algorithms.md)."""
+    settings = config.algorithm
+    default = "none" if settings.algorithm_type in ("sft", "cpt") else "truncated"
+    return settings.importance_correction or default
 
 
 def build_taskset(config: Config) -> Taskset:

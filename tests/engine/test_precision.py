@@ -53,15 +53,15 @@ def test_a_sampler_of_lower_precision_is_corrected_for(
     assert 0 < metrics["policy/kl_sampler_learner"] < 0.1
 
 
-def test_equal_precision_needs_no_correction(tmp_path: Path, tiny_model: Path, sums: Path) -> None:
-    assert "policy/corrected_fraction" not in tuned(tmp_path, tiny_model, sums)
+def test_equal_precision_is_corrected_for_too(tmp_path: Path, tiny_model: Path, sums: Path) -> None:
+    assert "policy/corrected_fraction" in tuned(tmp_path, tiny_model, sums)
 
 
-def test_the_correction_can_be_chosen(tmp_path: Path, tiny_model: Path, sums: Path) -> None:
+def test_the_correction_can_be_left_out(tmp_path: Path, tiny_model: Path, sums: Path) -> None:
     metrics = tuned(
         tmp_path,
         tiny_model,
         sums,
-        algorithm={"repeat_times": 4, "importance_correction": "truncated"},
+        algorithm={"repeat_times": 4, "importance_correction": "none"},
     )
-    assert "policy/corrected_fraction" in metrics
+    assert "policy/corrected_fraction" not in metrics

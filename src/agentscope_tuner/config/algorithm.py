@@ -105,8 +105,7 @@ class Algorithm(Section):
     importance_correction: str | None = effect(
         None,
         "What makes up for a sampler whose probabilities are not the learner's: none, truncated, "
-        "sequence_truncated, sequence_mask, icepop, geometric_mask or veto; empty: truncated if "
-        "the two compute in different precision.",
+        "sequence_truncated, sequence_mask, icepop, geometric_mask or veto; empty: truncated.",
     )
     importance_correction_args: dict[str, float] = effect(
         dict, "Bounds of the correction, over its defaults: cap, or low and high."
