@@ -9,36 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
-from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from agentscope_tuner.chat.errors import RequestError, error_body
+from agentscope_tuner.chat.api import StreamForm
+from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.generation import Choice, Generation
-from agentscope_tuner.chat.streaming import Delta
 
 _log = logging.getLogger(__name__)
-
-
-class StreamForm(Protocol):
-    """How an API writes the events of a stream."""
-
-    def begin(self) -> bytes:
-        """What comes before the first token."""
-        ...
-
-    def delta(self, index: int, delta: Delta) -> bytes:
-        """What the answer `index` says next."""
-        ...
-
-    def end(self, choices: Sequence[Choice]) -> bytes:
-        """How the answers ended."""
-        ...
-
-    def failed(self, body: dict[str, object]) -> bytes:
-        """What went wrong instead."""
-        ...
 
 
 class AnswerStream:
@@ -118,7 +96,7 @@ class AnswerStream:
         except OSError:
             return  # the client has left
         except Exception as error:
-            end = self._form.failed(_body_of(error))
+            end = self._form.failed(_as_refusal(error))
             if not self._settled:
                 self._settled = True
                 self._generation.give_up()
@@ -152,8 +130,8 @@ async def _send_body(send: Send, body: bytes, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-def _body_of(error: Exception) -> dict[str, object]:
+def _as_refusal(error: Exception) -> RequestError:
     if isinstance(error, RequestError):
-        return error.body()
+        return error
     _log.error("a stream of the chat endpoint failed", exc_info=error)
-    return error_body(f"internal error: {error!r}", "server_error")
+    return RequestError.internal(error)

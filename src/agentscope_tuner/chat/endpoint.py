@@ -1,6 +1,8 @@
-"""The HTTP face: OpenAI's chat-completions API, one URL a rollout.
+"""The HTTP face, one URL a rollout.
 
-    POST /rollouts/{rollout_id}/v1/chat/completions
+    POST /rollouts/{rollout_id}/v1/chat/completions   OpenAI's chat completions
+    POST /rollouts/{rollout_id}/v1/responses          OpenAI's responses
+    POST /rollouts/{rollout_id}/v1/messages           Anthropic's messages
     GET  /rollouts/{rollout_id}/v1/models
 
 Every rollout has a key of its own, which its requests carry as a bearer token: it opens this
@@ -15,6 +17,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Mapping
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,18 +27,28 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from agentscope_tuner.chat.answer_stream import AnswerStream, left
+from agentscope_tuner.chat.api import Api
+from agentscope_tuner.chat.chat_api import ChatApi
 from agentscope_tuner.chat.errors import RequestError, error_body
 from agentscope_tuner.chat.generation import Choice, Generation
 from agentscope_tuner.chat.limits import MAX_BODY
+from agentscope_tuner.chat.messages_api import MessagesApi
 from agentscope_tuner.chat.preparation import prepare
-from agentscope_tuner.chat.request import ChatRequest, parse_request
-from agentscope_tuner.chat.responses import Chunks, completion_body
+from agentscope_tuner.chat.responses_api import ResponsesApi
 from agentscope_tuner.chat.session import Session, not_open
 from agentscope_tuner.chat.work import off_loop
 
 SHORT = 64 * 2**10
 """Bytes of a request that is read at once; a longer one is read beside the event loop."""
 
+APIS: Mapping[str, Api] = {
+    "chat/completions": ChatApi(),
+    "responses": ResponsesApi(),
+    "messages": MessagesApi(),
+}
+"""Under a rollout's URL."""
+
+_ROOT = "/rollouts/{rollout_id}/v1"
 _log = logging.getLogger(__name__)
 
 
@@ -50,8 +63,11 @@ class Endpoint:
         self._sessions = sessions
         self._app = Starlette(
             routes=[
-                Route("/rollouts/{rollout_id}/v1/chat/completions", self._chat, methods=["POST"]),
-                Route("/rollouts/{rollout_id}/v1/models", self._models, methods=["GET"]),
+                *(
+                    Route(f"{_ROOT}/{path}", partial(self._answer, api), methods=["POST"])
+                    for path, api in APIS.items()
+                ),
+                Route(f"{_ROOT}/models", self._models, methods=["GET"]),
             ],
             exception_handlers={HTTPException: _no_such_route},
         )
@@ -70,30 +86,32 @@ class Endpoint:
         ]
         return JSONResponse({"object": "list", "data": models})
 
-    async def _chat(self, request: Request) -> Response | AnswerStream:
+    async def _answer(self, api: Api, request: Request) -> Response | AnswerStream:
         try:
             session = self._session(request)
-            asked = await _parse(await _body(request))
+            body = await _body(request)
+            asked = api.parse(body) if len(body) <= SHORT else await off_loop(api.parse, body)
             generation = Generation(session, await prepare(session, asked))
             if asked.stream:
-                return AnswerStream(generation, Chunks(generation))
+                return AnswerStream(generation, api.stream(generation))
             choices = await _while_connected(request, generation)
-            return JSONResponse(completion_body(generation, choices))
-        except RequestError as error:
-            return _refused(error)
+            return JSONResponse(api.answer(generation, choices))
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         except Exception as error:
-            _log.error("the chat endpoint failed", exc_info=error)
-            message = f"internal error: {error!r}"
-            return JSONResponse(error_body(message, "server_error"), status_code=500)
+            refusal = error
+            if not isinstance(refusal, RequestError):
+                _log.error("the chat endpoint failed", exc_info=error)
+                refusal = RequestError.internal(error)
+            return JSONResponse(api.error(refusal), status_code=refusal.status)
 
     def _session(self, request: Request) -> Session:
         rollout_id = request.path_params["rollout_id"]
         session = self._sessions.get(rollout_id)
         if session is None:
             raise not_open(rollout_id)
-        given = request.headers.get("authorization", "")
+        headers = request.headers
+        given = headers.get("authorization") or f"Bearer {headers.get('x-api-key', '')}"
         if not secrets.compare_digest(given.encode(), f"Bearer {session.key}".encode()):
             raise RequestError(
                 "This rollout's own key is needed as the bearer token: use the api_key of the "
@@ -116,10 +134,6 @@ async def _body(request: Request) -> bytes:
             )
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-async def _parse(body: bytes) -> ChatRequest:
-    return parse_request(body) if len(body) <= SHORT else await off_loop(parse_request, body)
 
 
 async def _while_connected(request: Request, generation: Generation) -> list[Choice]:

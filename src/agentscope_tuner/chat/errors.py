@@ -21,6 +21,7 @@ class RequestError(Exception):
         param: str | None = None,
         code: str | None = None,
         status: int = 400,
+        kind: str = "invalid_request_error",
     ) -> None:
         message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}..."
         super().__init__(message)
@@ -28,10 +29,16 @@ class RequestError(Exception):
         self.param = param
         self.code = code
         self.status = status
+        self.kind = kind
+
+    @classmethod
+    def internal(cls, error: Exception) -> RequestError:
+        """A fault of our own, as its caller sees it."""
+        return cls(f"internal error: {error!r}", status=500, kind="server_error")
 
     def body(self) -> dict[str, Any]:
         """The response body, as OpenAI's clients read it."""
-        return error_body(self.message, "invalid_request_error", self.param, self.code)
+        return error_body(self.message, self.kind, self.param, self.code)
 
 
 def error_body(

@@ -63,7 +63,7 @@ async def prepare(session: Session, request: ChatRequest) -> Prepared:
     number = session.count_call()
     messages = canonical(request.messages)
     tools = [tool.model_dump(exclude_none=True) for tool in request.tools or ()] or None
-    kwargs = request.chat_template_kwargs or {}
+    kwargs = {**(request.chat_template_kwargs or {}), **_effort(model, request)}
     check_size("chat_template_kwargs", kwargs, MAX_TEMPLATE_ARGUMENTS)
     _check_bias(model, request)
     settings = Settings(json.dumps(tools), json.dumps(kwargs, sort_keys=True))
@@ -113,6 +113,26 @@ def _write(
         thinking=renderer.thinking(prompt_ids),
     )
     return renderer, prompt_ids, grammar
+
+
+def _effort(model: ServedModel, request: ChatRequest) -> dict[str, Any]:
+    """`reasoning_effort` as the chat template takes it; RequestError if it takes none."""
+    effort = request.reasoning_effort
+    choices: list[dict[str, Any]] = [] if effort is None else [{"reasoning_effort": effort}]
+    if effort == "none":
+        choices.append({"enable_thinking": False})
+    for kwargs in choices:
+        try:
+            model.renderer.variant(kwargs)
+        except RequestError:
+            continue
+        return kwargs
+    if effort is None:
+        return {}
+    raise RequestError(
+        f"reasoning_effort {effort!r} has no effect on this model's chat template.",
+        param="reasoning_effort",
+    )
 
 
 def _check_bias(model: ServedModel, request: ChatRequest) -> None:

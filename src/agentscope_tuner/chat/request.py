@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.limits import (
     MAX_BIASES,
     MAX_CHOICES,
     MAX_STOP_LENGTH,
     MAX_STOPS,
-    check_items,
 )
 from agentscope_tuner.penalties import Penalties
 
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class TextPart(BaseModel):
     """A part of a message's content."""
 
-    model_config = _STRICT
+    model_config = STRICT
     type: Literal["text"]
     text: str
 
@@ -34,7 +32,7 @@ class TextPart(BaseModel):
 class FunctionCall(BaseModel):
     """The function of a tool call; `arguments` is JSON text."""
 
-    model_config = _STRICT
+    model_config = STRICT
     name: str
     arguments: str
 
@@ -42,7 +40,7 @@ class FunctionCall(BaseModel):
 class ToolCall(BaseModel):
     """A tool call in an assistant's message."""
 
-    model_config = _STRICT
+    model_config = STRICT
     id: str
     type: Literal["function"] = "function"
     function: FunctionCall
@@ -52,7 +50,7 @@ class ToolCall(BaseModel):
 class Message(BaseModel):
     """A message of the conversation. Fields that clients echo back from an answer must be null."""
 
-    model_config = _STRICT
+    model_config = STRICT
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     name: str | None = None
@@ -88,7 +86,7 @@ class Message(BaseModel):
 class Function(BaseModel):
     """A tool's signature; `parameters` is a JSON schema."""
 
-    model_config = _STRICT
+    model_config = STRICT
     name: str = Field(min_length=1)
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -98,7 +96,7 @@ class Function(BaseModel):
 class Tool(BaseModel):
     """A tool that the model may call."""
 
-    model_config = _STRICT
+    model_config = STRICT
     type: Literal["function"]
     function: Function
 
@@ -106,14 +104,14 @@ class Tool(BaseModel):
 class FunctionName(BaseModel):
     """The function that a named tool choice names."""
 
-    model_config = _STRICT
+    model_config = STRICT
     name: str
 
 
 class NamedToolChoice(BaseModel):
     """A tool choice that names one function."""
 
-    model_config = _STRICT
+    model_config = STRICT
     type: Literal["function"]
     function: FunctionName
 
@@ -121,7 +119,7 @@ class NamedToolChoice(BaseModel):
 class JsonSchema(BaseModel):
     """The schema of a structured answer."""
 
-    model_config = _STRICT
+    model_config = STRICT
     name: str
     description: str | None = None
     schema_: dict[str, Any] = Field(alias="schema")
@@ -131,7 +129,7 @@ class JsonSchema(BaseModel):
 class ResponseFormat(BaseModel):
     """The form of the answer."""
 
-    model_config = _STRICT
+    model_config = STRICT
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -139,7 +137,7 @@ class ResponseFormat(BaseModel):
 class StreamOptions(BaseModel):
     """What a stream carries besides the answer."""
 
-    model_config = _STRICT
+    model_config = STRICT
     include_usage: bool | None = None
 
 
@@ -150,7 +148,7 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 class ChatRequest(BaseModel):
     """A chat-completions request."""
 
-    model_config = _STRICT
+    model_config = STRICT
     messages: list[Message] = Field(min_length=1)
     model: str
     tools: list[Tool] | None = None
@@ -174,6 +172,7 @@ class ChatRequest(BaseModel):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     return_token_ids: bool | None = None
 
@@ -213,40 +212,3 @@ class ChatRequest(BaseModel):
     def requested_tokens(self) -> int | None:
         """The limit that the request sets on sampled tokens, under either of its names."""
         return self.max_completion_tokens or self.max_tokens
-
-
-def parse_request(body: bytes) -> ChatRequest:
-    """The request in `body`.
-
-    Raises `RequestError`, naming the field, if it is no JSON, has wrong types, or asks for
-    something that is not served.
-    """
-    check_items(body)
-    try:
-        request = ChatRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise _refusal(error) from None
-    if request.top_logprobs and not request.logprobs:
-        raise RequestError("top_logprobs needs logprobs to be true.", param="top_logprobs")
-    form = request.response_format
-    if form is not None and (form.type == "json_schema") != (form.json_schema is not None):
-        raise RequestError(
-            "response_format.json_schema belongs to the type json_schema, and to it alone.",
-            param="response_format",
-        )
-    if request.stream_options and not request.stream:
-        raise RequestError("stream_options needs stream to be true.", param="stream_options")
-    return request
-
-
-def _refusal(error: ValidationError) -> RequestError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    if first["type"] == "json_invalid":
-        return RequestError(f"The request body is not valid JSON: {first['msg']}.")
-    # The names of pydantic's union members are no part of the field's path.
-    path = [str(at) for at in first["loc"] if isinstance(at, int) or str(at).isidentifier()]
-    param = ".".join(path)
-    if first["type"] == "extra_forbidden":
-        return RequestError(f"{param} is not served here: remove it from the request.", param=param)
-    message = first["msg"].removeprefix("Value error, ")
-    return RequestError(f"{param}: {message}.", param=param or None)

@@ -1,13 +1,36 @@
-"""Answers in OpenAI's form."""
+"""OpenAI's chat-completions API: its answers."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.generation import Choice, Generation
+from agentscope_tuner.chat.reading import parse_request
+from agentscope_tuner.chat.request import ChatRequest
+from agentscope_tuner.chat.sse import event
 from agentscope_tuner.chat.streaming import Delta
+
+
+class ChatApi:
+    """See `chat.api.Api`."""
+
+    def parse(self, body: bytes) -> ChatRequest:
+        """The request as it is."""
+        return parse_request(body)
+
+    def answer(self, generation: Generation, choices: Sequence[Choice]) -> dict[str, Any]:
+        """A chat-completion object."""
+        return completion_body(generation, choices)
+
+    def stream(self, generation: Generation) -> Chunks:
+        """Chat-completion chunks."""
+        return Chunks(generation)
+
+    def error(self, error: RequestError) -> dict[str, Any]:
+        """OpenAI's error object."""
+        return error.body()
 
 
 def completion_body(generation: Generation, choices: Sequence[Choice]) -> dict[str, Any]:
@@ -28,7 +51,7 @@ def completion_body(generation: Generation, choices: Sequence[Choice]) -> dict[s
             | ({"token_ids": choice.completion.token_ids} if shows_ids else {})
             for index, choice in enumerate(choices)
         ],
-        "usage": _usage(generation, choices),
+        "usage": usage_of(generation, choices),
     }
     if shows_ids:
         body["prompt_token_ids"] = generation.prompt_ids
@@ -64,12 +87,12 @@ class Chunks:
             for index, choice in enumerate(choices)
         )
         if self._shows_usage:
-            ends += self._chunk([], usage=_usage(self._generation, choices))
+            ends += self._chunk([], usage=usage_of(self._generation, choices))
         return ends + b"data: [DONE]\n\n"
 
-    def failed(self, body: dict[str, Any]) -> bytes:
+    def failed(self, error: RequestError) -> bytes:
         """The error that ends the stream."""
-        return event(body)
+        return event(error.body())
 
     def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
         generation = self._generation
@@ -85,11 +108,6 @@ class Chunks:
         return event(chunk)
 
 
-def event(data: dict[str, Any]) -> bytes:
-    """One server-sent event."""
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
-
-
 def _ended(generation: Generation, index: int, choice: Choice) -> dict[str, Any]:
     ended = {"index": index, "delta": {}, "finish_reason": choice.finish_reason}
     if generation.request.logprobs:
@@ -99,7 +117,7 @@ def _ended(generation: Generation, index: int, choice: Choice) -> dict[str, Any]
     return ended
 
 
-def _usage(generation: Generation, choices: Sequence[Choice]) -> dict[str, Any]:
+def usage_of(generation: Generation, choices: Sequence[Choice]) -> dict[str, Any]:
     """How many tokens the request took."""
     prompt = len(generation.prompt_ids)
     sampled = sum(len(choice.completion.token_ids) for choice in choices)
