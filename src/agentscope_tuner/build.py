@@ -5,7 +5,7 @@ Each part is handed its own section of the configuration, never the whole of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from agentscope_tuner.algorithms.base import Algorithm
+from agentscope_tuner.algorithms.base import Algorithm, Data
 from agentscope_tuner.algorithms.registry import AlgorithmSettings, get_algorithm
-from agentscope_tuner.chat.demonstration import demonstrate
+from agentscope_tuner.chat.demonstration import demonstrate, demonstrate_pair, read_text
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.config.algorithm import Optimizer
 from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import Sampling
-from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader
+from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader, experts
 from agentscope_tuner.engine.learning import Learning
 from agentscope_tuner.engine.local import LocalRollouts
 from agentscope_tuner.engine.loop import Evaluation, Experience
@@ -31,6 +31,7 @@ from agentscope_tuner.engine.models import (
     auxiliary_models,
     default_device,
     max_length,
+    renderer_of,
     sampling_dtype,
     serve,
     start_sampler,
@@ -44,7 +45,6 @@ from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_ta
 from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.learner import LEARNER_STATE, LocalLearner
 from agentscope_tuner.training.optimization import OptimizerSettings
-from agentscope_tuner.trajectory import Rollout
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 Weights = Mapping[str, torch.Tensor]
@@ -88,7 +88,7 @@ def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def importance_correction(config: Config) -> str:
     """As configured; else truncated: equal precision is not equal numbers (docs/algorithms.md)."""
     settings = config.algorithm
-    default = "none" if settings.algorithm_type in ("sft", "cpt") else "truncated"
+    default = "none" if settings.algorithm_type in ("sft", "cpt", "dpo") else "truncated"
     return settings.importance_correction or default
 
 
@@ -211,26 +211,29 @@ def build_experience(
     algorithm: Algorithm,
     rollouts: LocalRollouts,
     record: RunRecord,
+    read: Reader | None,
 ) -> Experience:
-    """Rollouts, or what the dataset's samples hold, as the algorithm wants it."""
-    if algorithm.data == "rollouts":
-        sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
-        return FromRollouts(rollouts, record, config.algorithm.repeat_times, config.seed, sampling)
-    return FromSamples(reader(algorithm, rollouts))
+    """Rollouts, or what the dataset's samples hold, as the algorithm wants it; see `reader`."""
+    if read is not None:
+        return FromSamples(read)
+    sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
+    return FromRollouts(rollouts, record, config.algorithm.repeat_times, config.seed, sampling)
 
 
-def reader(algorithm: Algorithm, rollouts: LocalRollouts) -> Reader:
-    """How a sample of the dataset becomes something to learn from."""
-    renderer, longest = rollouts.policy.renderer, rollouts.policy.sampler.max_model_len
-
-    def conversation(sample: Mapping[str, Any]) -> list[Rollout]:
-        trajectory = demonstrate(renderer, sample, longest)
-        return [Rollout("", dict(sample), trajectory, expert=True)]
-
-    readers: dict[str, Callable[[Mapping[str, Any]], list[Rollout]]] = {
-        "conversations": conversation,
-    }
-    return readers[algorithm.data]
+def reader(config: Config, data: Data, files: ModelFiles) -> Reader | None:
+    """How a sample of the dataset becomes something to learn from; None: by rollouts."""
+    settings, tokenizer = config.trained_model(), files.tokenizer
+    longest = max_length(settings, files.config)
+    match data:
+        case "conversations":
+            renderer = renderer_of(settings, files)
+            return lambda s: experts(s, demonstrate(renderer, s, longest))
+        case "pairs":
+            renderer = renderer_of(settings, files)
+            return lambda s: experts(s, *demonstrate_pair(renderer, s, longest))
+        case "texts":
+            return lambda s: experts(s, read_text(tokenizer, s, longest))
+    return None
 
 
 def optimizer_settings(

@@ -12,6 +12,7 @@ from agentscope_tuner.build import (
     build_learning,
     build_rollouts,
     build_taskset,
+    reader,
     sampling_of,
 )
 from agentscope_tuner.checkpoint.lock import RunLock
@@ -76,6 +77,9 @@ async def run(
         checkpoint = last_checkpoint(place, store)
         seed_random_streams(config.seed)
         files = ModelFiles.find(config.trained_model().model_path)
+        read = reader(config, algorithm.data, files)
+        if read is not None:  # bad samples are named before anything big is loaded
+            FromSamples(read).refuse_bad(taskset.samples)
         learning = build_learning(config, files, algorithm, taskset.total_steps, checkpoint)
         opened.callback(learning.release)
         weights = learning.learner.weights()
@@ -90,9 +94,7 @@ async def run(
             resumed_step=state["loop"]["step"] if state else None,
         )
         record = RunRecord(info, taskset.total_steps, monitors, console, lock, store, checkpoint)
-        experience = build_experience(config, algorithm, rollouts, record)
-        if isinstance(experience, FromSamples):
-            experience.refuse_bad(taskset.samples)
+        experience = build_experience(config, algorithm, rollouts, record, read)
         settings = LoopSettings(
             total_steps=taskset.total_steps,
             save_interval=trainer.save_interval,

@@ -1,11 +1,12 @@
-"""What several rooms ask of token sequences."""
+"""What several rooms ask of sequences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
     """How many first items two sequences of one type share."""
     low, high = 0, min(len(a), len(b))
     while low < high:  # comparing slices is fast, walking items in Python is not

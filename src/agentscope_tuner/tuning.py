@@ -79,7 +79,7 @@ def tune(
 
     Args:
         workflow_func: The agent: `async (task, model, auxiliary_models) -> WorkflowOutput`. Needed
-            by every algorithm but `sft`, which learns from the dataset's conversations alone; the
+            by every algorithm but `sft`, `dpo` and `cpt`, which learn from the dataset alone; the
             configuration may name it too (`workflow.workflow_func`), and the judge.
         judge_func: `async (task, response, auxiliary_models) -> JudgeOutput`; None if the workflow
             returns the reward itself.

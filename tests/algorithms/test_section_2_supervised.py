@@ -3,7 +3,13 @@
 import math
 
 import pytest
-from worked import advantages, group, loss_and_gradient
+import torch
+from worked import advantages, flat, group, loss_and_gradient, rollout
+
+from agentscope_tuner.algorithms.base import Tokens
+from agentscope_tuner.algorithms.batch import Batch
+from agentscope_tuner.algorithms.registry import get_algorithm
+from agentscope_tuner.trajectory import RolloutGroup
 
 close = pytest.approx
 
@@ -46,3 +52,35 @@ def test_raft_keeps_the_best():
 
 def test_raft_learns_nothing_from_failures():
     assert advantages("best", [group(0.0, 0.0)]) == [[None, None]]
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "loss", "c"), [(0.0, 0.644397, 0.047502), (0.1, 0.654397, 0.037502)]
+)
+def test_dpo(smoothing, loss, c):
+    found, gradient = pairs_loss([(-2, -3, -2.5, -2.5)], label_smoothing=smoothing)
+    assert found == close(loss, abs=1e-5)
+    assert gradient == close([-c, c], abs=1e-5)
+
+
+def test_dpo_is_the_mean_over_pairs():
+    found, _ = pairs_loss([(-2, -3, -2.5, -2.5), (-4, -2, -3, -3)])
+    assert found == close(0.721268, abs=1e-5)
+    assert pairs_loss([(-4, -2, -3, -3)])[0] == close(0.798139, abs=1e-5)
+
+
+def pairs_loss(pairs, **args):
+    """Of (chosen, rejected, their references), one token each."""
+    rows = [member for pair in pairs for member in (pair[0::2], pair[1::2])]
+    algorithm = get_algorithm(algorithm_type="dpo", policy_loss_fn_args=args)
+    groups = [RolloutGroup(str(i), {}, [rollout(1), rollout(1)]) for i in range(len(pairs))]
+    algorithm.advantages(groups)
+    batch = Batch(groups)
+    batch.columns["current"] = flat([[member[0]] for member in rows])
+    batch.columns["reference"] = flat([[member[1]] for member in rows])
+    algorithm.prepare(batch)
+    logprobs_N = batch.columns["current"].clone().requires_grad_()
+    loss_N, _ = algorithm.loss(Tokens(logprobs_N, torch.zeros(len(batch)), batch.columns))
+    loss = (batch.columns["weight"] * loss_N).sum()
+    loss.backward()
+    return loss.item(), logprobs_N.grad.tolist()

@@ -23,6 +23,9 @@ class PolicyLoss:
     zero_without_advantage: ClassVar[bool] = True
     """Whether a token with advantage 0 has no gradient."""
 
+    weighs_tokens: ClassVar[bool] = False
+    """Whether it sets the column `weight` itself, so that `loss_agg_mode` has no effect."""
+
     def prepare(self, batch: Batch) -> None:
         """Turn what couples tokens into columns; `old` and, beyond a token, `current` are there."""
 

@@ -128,6 +128,11 @@ def _refuse_without_effect(algorithm: PolicyGradient, given: AlgorithmSettings) 
             "kl_loss_fn k1 has no gradient on average, so it regularises nothing: take k2, "
             "low_var_kl, or k1 as kl_penalty_fn, in the reward"
         )
+    if algorithm.policy_loss.weighs_tokens and given.loss_agg_mode is not None:
+        raise InputError(
+            f"loss_agg_mode has no effect with policy_loss_fn {algorithm.policy_loss.name}, which "
+            "says itself what each token weighs; leave it out"
+        )
     if algorithm.data == "rollouts":
         return
     useless = {

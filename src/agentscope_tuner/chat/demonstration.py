@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
+from transformers import PreTrainedTokenizerBase
 
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.messages import canonical
@@ -19,7 +20,8 @@ from agentscope_tuner.chat.recorder import Recorder, Settings
 from agentscope_tuner.chat.rendering import ChatRenderer
 from agentscope_tuner.chat.request import Message, Tool
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.trajectory import Sampled, Trajectory
+from agentscope_tuner.sequences import common_prefix
+from agentscope_tuner.trajectory import Sampled, Segment, Trajectory
 
 
 class Conversation(BaseModel):
@@ -30,7 +32,7 @@ class Conversation(BaseModel):
 
 
 def demonstrate(
-    renderer: ChatRenderer, sample: Mapping[str, Any], max_model_len: int
+    renderer: ChatRenderer, sample: Mapping[str, Any], max_model_len: int, *, given: int = 0
 ) -> Trajectory:
     """The trajectory of a rollout in which the model said what the sample's assistant says.
 
@@ -38,6 +40,7 @@ def demonstrate(
         renderer: The model's.
         sample: OpenAI's `messages` and, if there are any, `tools`; a field that is None is absent.
         max_model_len: Most tokens of a prompt and its answer.
+        given: So many messages are what the model is given: they carry no loss.
 
     Raises:
         InputError: The sample is no conversation, has no assistant message, the model's template
@@ -62,7 +65,7 @@ def demonstrate(
             if message["role"] == "assistant":
                 plan = recorder.plan(renderer, messages[:at], tools, settings)
                 ids = renderer.completion(messages[: at + 1], tools)
-                certain = Sampled([0.0] * len(ids), [False] * len(ids), model="", version=0)
+                certain = Sampled([0.0] * len(ids), [at < given] * len(ids), model="", version=0)
                 recorder.record(plan, ids, certain, message, finish_reason="stop")
     except RequestError as error:
         raise InputError(str(error)) from error
@@ -72,6 +75,68 @@ def demonstrate(
     if longest > max_model_len:
         raise InputError(f"it has {longest} tokens, and max_model_len is {max_model_len}")
     return trajectory
+
+
+def demonstrate_pair(
+    renderer: ChatRenderer, sample: Mapping[str, Any], max_model_len: int
+) -> tuple[Trajectory, Trajectory]:
+    """What was chosen and what was rejected, as `demonstrate` has it.
+
+    Args:
+        renderer: The model's.
+        sample: `chosen` and `rejected`, a list of messages each; what comes before both may stand
+            in `prompt` or `messages` instead, a list too; and `tools`, if there are any. Only
+            messages behind what both have in common carry a loss.
+        max_model_len: Most tokens of a prompt and its answer.
+
+    Raises:
+        InputError: As `demonstrate`, and where the two have no common prompt, are the same, or part
+            in anything but an assistant message.
+    """
+    sample = _without_none(sample)
+    before = sample.get("prompt", sample.get("messages", []))
+    sides = []
+    for name in ("chosen", "rejected"):
+        if not isinstance(sample.get(name), list) or not isinstance(before, list):
+            raise InputError(
+                f"a pair needs {name!r}, and a prompt if it is apart: lists of messages"
+            )
+        sides.append([*before, *sample[name]])
+    chosen, rejected = sides
+    given = common_prefix(chosen, rejected)
+    if given == 0:
+        raise InputError("chosen and rejected have no common prompt")
+    if chosen == rejected:
+        raise InputError("chosen and rejected are the same")
+    parting = [side[given]["role"] for side in sides if len(side) > given]
+    if parting != ["assistant", "assistant"]:
+        raise InputError("chosen and rejected must part at an assistant message of each")
+    tools = {"tools": sample["tools"]} if "tools" in sample else {}
+    first, second = (
+        demonstrate(renderer, {"messages": side, **tools}, max_model_len, given=given)
+        for side in sides
+    )
+    return first, second
+
+
+def read_text(
+    tokenizer: PreTrainedTokenizerBase, sample: Mapping[str, Any], max_model_len: int
+) -> Trajectory:
+    """The sample's `text`, of which every token but the first carries a loss.
+
+    Raises InputError if it has none, or one of fewer than two or more than `max_model_len` tokens.
+    """
+    text = sample.get("text")
+    if not isinstance(text, str):
+        raise InputError("it has no 'text'")
+    ids = list(tokenizer.encode(text))
+    if not 1 < len(ids) <= max_model_len:
+        raise InputError(
+            f"its text has {len(ids)} tokens; there must be at least 2 and at most max_model_len "
+            f"({max_model_len})"
+        )
+    rest = Sampled([0.0] * (len(ids) - 1), [False] * (len(ids) - 1), model="", version=0)
+    return Trajectory([Segment(None, ids[:1]), Segment(0, ids[1:], rest)])
 
 
 def _conversation(sample: Mapping[str, Any]) -> Conversation:

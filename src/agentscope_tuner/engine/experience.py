@@ -12,10 +12,15 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.seeds import derived_seed
 from agentscope_tuner.tasks import Samples
-from agentscope_tuner.trajectory import Rollout, RolloutGroup
+from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory
 
 Reader = Callable[[Mapping[str, Any]], list[Rollout]]
 """A sample of the dataset as the rollouts of one group; InputError says what is wrong with it."""
+
+
+def experts(sample: Mapping[str, Any], *trajectories: Trajectory) -> list[Rollout]:
+    """What somebody wrote down for a sample, as the rollouts of one group."""
+    return [Rollout("", dict(sample), t, expert=True) for t in trajectories]
 
 
 @dataclass(frozen=True, slots=True)

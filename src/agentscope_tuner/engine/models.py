@@ -12,6 +12,8 @@ from agentscope.model import ChatModelBase, OpenAIChatModel
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
+from agentscope_tuner.chat.detection import create_chat_renderer
+from agentscope_tuner.chat.rendering import ChatRenderer
 from agentscope_tuner.chat.served import ServedModel, serve_model
 from agentscope_tuner.config.schema import ChatModelSettings, Config
 from agentscope_tuner.engine.preflight import api_key
@@ -113,6 +115,18 @@ def serve(
         enable_thinking=settings.enable_thinking,
         tool_call_parser=settings.tool_call_parser,
         reasoning_parser=settings.reasoning_parser,
+        eos_token_ids=files.end_token_ids(),
+    )
+
+
+def renderer_of(settings: ChatModelSettings, files: ModelFiles) -> ChatRenderer:
+    """The model's chat renderer, as `serve` makes it; raises InputError as that does."""
+    return create_chat_renderer(
+        files.tokenizer,
+        model_type=files.config.model_type,
+        tool_call_parser=settings.tool_call_parser,
+        reasoning_parser=settings.reasoning_parser,
+        enable_thinking=settings.enable_thinking,
         eos_token_ids=files.end_token_ids(),
     )
 
