@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -123,6 +124,7 @@ def tune(
         functions={key: reference_to(given) for key, given in functions.items() if given},
         overrides=invocation.settings,
     )
+    os.environ.update(config.explorer.env_vars)  # before the functions' files are imported
     workflow_func = _function(workflow_func, config.workflow.workflow_func)
     judge_func = _function(judge_func, config.workflow.judge_func)
     if workflow_func is not None:

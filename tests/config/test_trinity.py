@@ -31,7 +31,13 @@ def dataclass_keys() -> list[str]:
 def is_understood(name: str) -> bool:
     parts = name.replace("task_selector", "data_selector").split(".")
     here_or_above = {".".join(parts[: end + 1]) for end in range(len(parts))}
-    return bool(here_or_above & (KNOWN.keys() | OTHER_NAMES.keys()))
+    sections = {end for key in KNOWN for end in accumulated(key)}
+    return bool(here_or_above & (KNOWN.keys() | OTHER_NAMES.keys())) or name in sections
+
+
+def accumulated(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def test_every_key_of_trinitys_dataclasses_has_an_outcome() -> None:
@@ -71,6 +77,32 @@ def test_what_trinity_calls_otherwise_reaches_its_key(tmp_path: Path) -> None:
     # Trinity's default where a key of the adapter is left out.
     assert (config.model.lora.rank, config.model.lora.alpha) == (8, 32)
     assert "model.lora_configs.0.name" in notices(config)[0]
+
+
+def test_training_on_a_file_takes_the_buffer_for_the_dataset(tmp_path: Path) -> None:
+    text = """
+    mode: train
+    algorithm: {algorithm_type: sft}
+    model: {model_path: m}
+    buffer:
+      train_batch_size: 64
+      trainer_input:
+        experience_buffer:
+          storage_type: file
+          path: d
+          subset_name: maths
+          format: {prompt_type: messages, messages_key: messages}
+    """
+    config = resolve(config_path=written(tmp_path, text))
+    taskset = config.buffer.explorer_input.taskset
+    assert (taskset.path, taskset.subset_name, config.buffer.batch_size) == ("d", "maths", 64)
+    assert config.buffer.train_batch_size is None
+    with pytest.raises(InputError, match="rename that field of the dataset"):
+        resolve(
+            config_path=written(tmp_path, text.replace("messages_key: messages", "tools_key: t"))
+        )
+    with pytest.raises(InputError, match="mode: 'train' is not served"):
+        resolve(config_path=written(tmp_path, text.replace("storage_type: file", "name: queue")))
 
 
 def test_all_checkpoints_are_kept_when_trinity_says_zero() -> None:
@@ -151,4 +183,7 @@ def test_trinitys_own_examples_load(monkeypatch: pytest.MonkeyPatch) -> None:
             resolve(config_path=path, functions=FUNCTIONS)
         except InputError as error:
             refused[path.name] = str(error)
-    assert len(paths) - len(refused) >= 0.9 * len(paths), refused
+    assert len(paths) - len(refused) >= 2 / 3 * len(paths), refused
+    unknown = [name for name, message in refused.items() if "unknown key" in message]
+    # No configuration of Trinity's, but one of Data-Juicer's beside it.
+    assert set(unknown) <= {"dj_scoring_exp.yaml"}, refused

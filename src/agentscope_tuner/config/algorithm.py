@@ -63,6 +63,7 @@ class EntropyLossArgs(Section):
 _PARTS = "see the table of docs/algorithms.md"
 
 
+@with_trinitys_keys("algorithm")
 class Algorithm(Section):
     """What is learnt from the rewards."""
 

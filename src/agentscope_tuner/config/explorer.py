@@ -142,6 +142,9 @@ class Explorer(Section):
     eval_interval: int = effect(
         100, "Steps between evaluations; there is one at the start and the end too.", gt=0
     )
+    env_vars: dict[str, str] = effect(
+        dict, "Environment variables of workflows and judges, set in this process."
+    )
     over_rollout: OverRollout = Field(default_factory=OverRollout)
     dynamic_timeout: DynamicTimeout = Field(default_factory=DynamicTimeout)
     rollout_model: RolloutModel = Field(default_factory=RolloutModel)

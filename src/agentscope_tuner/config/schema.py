@@ -64,7 +64,11 @@ class Config(Section):
         None, "Folder of the run below project; empty: Experiment-<timestamp>.", min_length=1
     )
     checkpoint_root_dir: str = effect("./checkpoints", "Where runs are written.")
-    mode: str = not_served("both", "What runs.", "rollouts and training run together (both)")
+    mode: str = not_served(
+        "both",
+        "What runs; train learns from the file that the experience buffer names.",
+        "rollouts and training run together; astuner evaluate rolls out without training",
+    )
     seed: int = effect(0, "Seed of data order, sampling and adapters.", ge=0)
     deterministic: bool = effect(
         False, "Same seed, same weights, bit by bit, interrupted or not; slower."

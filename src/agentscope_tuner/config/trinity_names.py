@@ -17,6 +17,7 @@ def under_our_names(tree: Mapping[str, Any]) -> tuple[Tree, dict[Path, Path]]:
     In a list of sections (`model.lora_configs`) one that is left out counts as Trinity's default.
     Raises InputError if two names of one key say different things.
     """
+    tree = _with_data_in_its_place(tree)
     result: Tree = dict(tree)
     moved: dict[Path, Path] = {}
     for row in other_names():
@@ -39,6 +40,45 @@ def under_our_names(tree: Mapping[str, Any]) -> tuple[Tree, dict[Path, Path]]:
         result = overridden(result, {row.why: value})
         moved[ours] = written
     return result, moved
+
+
+def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
+    """Trinity's mode `train` learns from the file that its experience buffer names; here that is
+    the dataset, of which `train_batch_size` samples make a step.
+
+    Raises InputError if the samples' messages have another name than `messages`.
+    """
+    buffer = _section(tree, "buffer.trainer_input.experience_buffer")
+    if tree.get("mode") != "train" or buffer.get("storage_type") != "file":
+        return dict(tree)
+    form = buffer.get("format") or {}
+    if (form.get("prompt_type"), form.get("messages_key")) != ("messages", "messages"):
+        raise InputError(
+            "mode: train learns from conversations in the field messages: rename that field of the "
+            "dataset, and say so in buffer.trainer_input.experience_buffer.format "
+            "(prompt_type: messages, messages_key: messages)"
+        )
+    moved = ("path", "split", "subset_name")
+    kept = {key: value for key, value in buffer.items() if key not in (*moved, "storage_type")}
+    taskset = {key: buffer[key] for key in moved if key in buffer}
+    batch = _section(tree, "buffer").get("train_batch_size")
+    result = {key: value for key, value in tree.items() if key != "mode"}
+    result = overridden(
+        result,
+        {
+            "buffer.trainer_input.experience_buffer": kept,
+            "buffer.train_batch_size": None,
+            "buffer.explorer_input.taskset": _section(tree, "buffer.explorer_input.taskset")
+            | taskset,
+        },
+    )
+    return result if batch is None else overridden(result, {"buffer.batch_size": batch})
+
+
+def _section(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    path = _path(name)
+    found = value_at(tree, path) if contains(tree, path) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _path(name: str) -> Path:
