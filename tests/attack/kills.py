@@ -8,11 +8,12 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TypeVar
 
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.checkpoint.store import CheckpointStore
@@ -23,6 +24,8 @@ from attack.report import table
 from attack.sameness import differences
 from attack.variants import VARIANTS, Variant
 from tiny_llama import SMOL, write_tiny_llama
+
+T = TypeVar("T")
 
 PATIENCE_S = 180.0
 SEED = 9
@@ -162,11 +165,20 @@ def attack_runs(directory: Path, light: bool) -> list[str]:
             for ground, (expected, seconds) in zip(grounds, alone, strict=True):
                 blows = [Blow.draw(rng, seconds, ground.variant.never) for _ in range(BLOWS)]
                 jobs.append(pool.submit(attack, ground, f"run-{number}", blows, expected))
-            for job in jobs:
-                tally.add(job.result())
+            for job in as_completed(jobs):
+                tally.add(result_of(job, pool))
             hit, ends = sum(tally.blows.values()), sum(tally.runs.values())
             print(f"{hit} hits, {ends} runs that ended alike", flush=True)
     raise AssertionError("unreachable")
+
+
+def result_of(job: Future[T], pool: ThreadPoolExecutor) -> T:
+    """What came of a job; if it failed, the others do not begin."""
+    try:
+        return job.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _lines(tally: Tally) -> list[str]:
