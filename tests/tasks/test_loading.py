@@ -8,6 +8,7 @@ import time
 import datasets
 import pytest
 
+from agentscope_tuner.config.preview import first_samples
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.tasks import load_samples
 
@@ -98,3 +99,13 @@ def test_progress_bars_are_as_they_were_before(directory):
     assert not datasets.are_progress_bars_disabled()
     load_samples(str(directory))
     assert not datasets.are_progress_bars_disabled()
+
+
+def test_a_preview_takes_what_a_run_takes(directory, monkeypatch):
+    monkeypatch.setenv("HOME", str(directory.parent))
+    for path in (str(directory), "~/my_dataset", str(directory / "train.jsonl")):
+        assert first_samples(path, None, "train", 2) == ROWS[:2]
+        assert load_samples(path)[0] == ROWS[0]
+    (directory / "tasks.txt").write_text("hello")
+    with pytest.raises(InputError, match=r"\.jsonl, \.json, \.parquet, \.csv"):
+        first_samples(str(directory / "tasks.txt"), None, "train", 2)

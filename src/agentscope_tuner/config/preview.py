@@ -11,8 +11,25 @@ from datasets.exceptions import DatasetsError
 
 from agentscope_tuner.errors import InputError
 
-FILE_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+_FILE_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 """How `datasets` calls the reader of a single file."""
+
+
+def source_of(path: str, name: str | None) -> dict[str, str | None]:
+    """What `datasets.load_dataset` takes for a directory, one file or a name on the hub.
+
+    Raises InputError for a file that is of no known kind.
+    """
+    local = Path(path).expanduser()
+    if local.is_dir():
+        return {"path": str(local), "name": name}
+    if not local.is_file():
+        return {"path": path, "name": name}
+    loader = _FILE_LOADERS.get(local.suffix)
+    if loader is None:
+        known = ", ".join(_FILE_LOADERS)
+        raise InputError(f"The dataset file {path!r} must end in one of {known}.")
+    return {"path": loader, "name": name, "data_files": str(local)}
 
 
 class DatasetNotFoundError(InputError, FileNotFoundError):
@@ -21,12 +38,9 @@ class DatasetNotFoundError(InputError, FileNotFoundError):
 
 def first_samples(path: str, name: str | None, split: str | None, n: int) -> list[dict[str, Any]]:
     """The first `n` samples, or all there are. Raises InputError if they cannot be read."""
-    file = Path(path).expanduser()
-    source: dict[str, Any] = {"path": path}
-    if file.is_file() and file.suffix in FILE_LOADERS:
-        source = {"path": FILE_LOADERS[file.suffix], "data_files": str(file)}
+    source: Any = source_of(path, name)
     try:
-        dataset = load_dataset(**source, name=name, split=split, streaming=True)
+        dataset = load_dataset(**source, split=split, streaming=True)
         if isinstance(dataset, IterableDatasetDict):
             (dataset,) = dataset.values()
         return list(islice(dataset, n))

@@ -41,9 +41,6 @@ class StopRequest:
         """Handle SIGINT and SIGTERM while the block runs; in the main thread, the only one that
         can. In another one `relaying` does, there."""
         self._terminal = terminal
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         with self._handling():
             yield
 
@@ -51,14 +48,14 @@ class StopRequest:
     def relaying(self) -> Iterator[None]:
         """Handle them while this thread waits in the block for a run in another one, as it does
         where an event loop of somebody else's is under way (a notebook, `asyncio.run`)."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         with self._handling():
             yield
 
     @contextmanager
     def _handling(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         signals = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self._on_signal) for number in signals}
         try:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import datasets
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
-from agentscope_tuner.config.preview import FILE_LOADERS
+from agentscope_tuner.config.preview import source_of
 from agentscope_tuner.errors import InputError
 
 _HUB_TIMEOUT_S = 10.0
@@ -31,18 +32,8 @@ def load_samples(
     Raises InputError: nothing at `path`, no such split (the message lists those there are), an
     empty one, or a file that cannot be read.
     """
-    source: dict[str, str | None] = {"path": path, "name": name}
-    local = Path(path).expanduser()
-    if local.is_file():
-        loader = FILE_LOADERS.get(local.suffix)
-        if loader is None:
-            raise InputError(
-                f"The dataset file {path!r} must end in one of {', '.join(FILE_LOADERS)}."
-            )
-        source = {"path": loader, "name": name, "data_files": str(local)}
-    elif local.is_dir():
-        source["path"] = str(local)
-    else:
+    source: Any = source_of(path, name)
+    if not Path(path).expanduser().exists():
         _check_on_hub(path)
 
     split = split or _only_split(path, source)
