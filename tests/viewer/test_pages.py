@@ -231,7 +231,12 @@ def test_an_old_run_without_an_index_is_read_and_nothing_is_written_into_it(libr
     ("spoil", "sentence"),
     [
         (lambda d: (d / "index.jsonl").write_text('{"format": 99}\n'), "newer agentscope-tuner"),
-        (lambda d: (d / "index.jsonl").write_text('{"format": 1}\n{]\n'), "is damaged at"),
+        (lambda d: (d / "index.jsonl").write_text('{"format": 1}\n{]\n'), "damaged near byte 14"),
+        (
+            lambda d: (d / "index.jsonl").write_text('{"format": 1}\n{"task": "ab"}\n'),
+            "damaged near",
+        ),
+        (lambda d: (d / "index.jsonl").write_text('{"format": 1}\n[]\n'), "damaged near byte"),
         (lambda d: (d / "step_1.jsonl.zst").write_bytes(b"x" * 5000), "is damaged"),
         (lambda d: (d / "step_1.jsonl.zst").unlink(), "is gone"),
     ],

@@ -36,8 +36,7 @@ NUMBERS = {
 """Columns that are numbers; NaN where a rollout has none."""
 NAMES = ("set", "error")
 """Columns of few different texts, kept as codes; code 0 is None."""
-_CHUNK = 1 << 24
-_MISSING = float("nan")
+_CHUNK = 1 << 22
 
 
 class RolloutTable:
@@ -106,33 +105,39 @@ class RolloutTable:
         self.columns = {n: np.empty(0, k) for n, k in kinds.items()}
 
     def _take(self, chunks: Iterator[bytes]) -> None:
-        rest = b""
-        for chunk in chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
-            rows, places = [], []
-            for line in lines:
-                try:
+        rest, parts = b"", []
+        try:
+            for chunk in chunks:
+                *lines, rest = (rest + chunk).split(b"\n")
+                rows, places = [], []
+                for line in lines:
                     fields = json.loads(line)
                     if self._end == 0:
                         refuse_newer(self._path, fields["format"], INDEX)
                     else:
                         rows.append(fields)
                         places.append(self._end)
-                except (ValueError, KeyError, TypeError) as error:
-                    raise InputError(f"{self._path} is damaged at {self._end}: {error}.") from error
-                self._end += len(line) + 1
-            self._append(rows, places)
+                    self._end += len(line) + 1
+                parts.append(self._columns(rows, places))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            where = self._end
+            self._forget()
+            raise InputError(f"{self._path} is damaged near byte {where}: {error}.") from error
+        self._append(parts)
 
-    def _append(self, rows: Sequence[IndexLine], places: Sequence[int]) -> None:
+    def _columns(self, rows: Sequence[IndexLine], places: Sequence[int]) -> dict[str, NDArray[Any]]:
         new: dict[str, Any] = {"place": places, "task": [int(row["task"], 16) for row in rows]}
         for name in NUMBERS:
-            values = (row.get(name) for row in rows)
-            new[name] = [_MISSING if value is None else value for value in values]
+            new[name] = [row[name] for row in rows]
         for name in NAMES:
             codes = self._codes[name]
             new[name] = [codes.setdefault(row.get(name), len(codes)) for row in rows]
+        # NumPy makes NaN of None.
+        return {name: np.asarray(new[name], old.dtype) for name, old in self.columns.items()}
+
+    def _append(self, parts: Sequence[dict[str, NDArray[Any]]]) -> None:
         self.columns = {
-            name: np.concatenate([old, np.asarray(new[name], old.dtype)])
+            name: np.concatenate([old, *(part[name] for part in parts)])
             for name, old in self.columns.items()
         }
 
@@ -147,4 +152,4 @@ class RolloutTable:
         self._seen = seen
         order = sorted(places, key=lambda path: (places[path][0], places[path][1] or ""))
         self._memory = [line for path in order for line in lines_of(path)]
-        self._append(self._memory, [0] * len(self._memory))
+        self._append([self._columns(self._memory, [0] * len(self._memory))])

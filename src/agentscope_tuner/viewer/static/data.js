@@ -8,8 +8,7 @@ export const isReport = () => report !== null;
 export async function openReport() {
   const stored = document.getElementById("report");
   if (!stored) return;
-  const bytes = Uint8Array.from(atob(stored.textContent.trim()), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const stream = new Blob([bytesOf(stored.textContent.trim())]).stream().pipeThrough(new DecompressionStream("gzip"));
   report = JSON.parse(await new Response(stream).text());
 }
 
@@ -57,9 +56,14 @@ export function listen(run, heard) {
   };
 }
 
+function bytesOf(base64) {
+  const text = atob(base64), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 // A column of numbers: base64 of 32-bit floats, or a list in old files.
 export function floats(column) {
   if (Array.isArray(column)) return Float32Array.from(column, (v) => (v === null ? NaN : v));
-  const bytes = Uint8Array.from(atob(column), (c) => c.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
+  return new Float32Array(bytesOf(column).buffer);
 }

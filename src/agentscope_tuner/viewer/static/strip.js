@@ -12,20 +12,19 @@ export function branchTokens(rollout, leaf) {
   const { segments } = rollout.trajectory;
   const path = [];
   for (let at = leaf; at !== null; at = segments[at].parent) path.unshift(segments[at]);
-  const tokens = { texts: [], ids: [], kinds: [], versions: [], columns: {} };
-  for (const segment of path) {
-    const first = tokens.ids.length, sampled = segment.sampled;
-    tokens.texts.push(...segment.texts);
-    tokens.ids.push(...segment.token_ids);
-    const count = segment.token_ids.length;
-    for (let i = 0; i < count; i++) {
-      tokens.kinds.push(sampled ? 1 : 0);
-      tokens.versions.push(sampled ? sampled.version : null);
-    }
+  const ids = path.flatMap((segment) => segment.token_ids);
+  const tokens = { ids, texts: path.flatMap((segment) => segment.texts), columns: {},
+    kinds: new Uint8Array(ids.length), versions: new Int32Array(ids.length).fill(-1) };
+  let first = 0, end = 0;
+  for (const { token_ids, sampled } of path) {
+    first = end;
+    end += token_ids.length;
     if (!sampled) continue;
+    tokens.kinds.fill(1, first, end);
+    tokens.versions.fill(sampled.version, first, end);
     for (const [at, length] of sampled.forced) tokens.kinds.fill(2, first + at, first + at + length);
     for (const [at, version] of sampled.version_changes || [])
-      tokens.versions.fill(version, first + at);
+      tokens.versions.fill(version, first + at, end);
     for (const [name, packed] of Object.entries(sampled.columns))
       (tokens.columns[name] ||= []).push([first, floats(packed)]);
   }
@@ -38,7 +37,8 @@ export function branchTokens(rollout, leaf) {
     tokens.columns.gap = tokens.columns.learner.map((v, i) => v - tokens.columns.logprobs[i]);
   }
   if (!tokens.columns.advantage && rollout.advantage !== null) {
-    tokens.columns.advantage = Float32Array.from(tokens.kinds, (k) => (k === 1 ? rollout.advantage : NaN));
+    const all = new Float32Array(ids.length).fill(rollout.advantage);
+    tokens.columns.advantage = all.map((v, i) => (tokens.kinds[i] === 1 ? v : NaN));
   }
   return tokens;
 }
@@ -205,7 +205,7 @@ function describe(tokens, i) {
   const text = visible(tokens.texts[i]).replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "␣");
   const kind = ["given, not trained on", "sampled", "forced, not trained on"][tokens.kinds[i]];
   const facts = [h("b", {}, text || "(part of the character before)"), `token ${i}`, `id ${tokens.ids[i]}`, kind];
-  if (tokens.versions[i] !== null) facts.push(`weights ${tokens.versions[i]}`);
+  if (tokens.versions[i] >= 0) facts.push(`weights ${tokens.versions[i]}`);
   for (const [name, values] of Object.entries(tokens.columns)) {
     if (Number.isNaN(values[i])) continue;
     const chance = name === "logprobs" ? ` (${(100 * Math.exp(values[i])).toFixed(1)}%)` : "";
