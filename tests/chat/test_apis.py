@@ -1,4 +1,4 @@
-"""The responses and the messages API, spoken by OpenAI's and Anthropic's own clients."""
+"""The other APIs, spoken by OpenAI's and Anthropic's own clients."""
 
 from __future__ import annotations
 
@@ -181,6 +181,36 @@ async def test_sampling_parameters_and_ends_are_told_in_each_form(
     assert (last.top_p, last.max_tokens) == (0.5, 2)
 
 
+async def test_a_plain_prompt_is_not_rendered_and_its_answer_is_all_text(
+    qwen: PreTrainedTokenizerBase,
+) -> None:
+    said = f"<think> 2, 3{CALL}"
+    service, session, sampler = open_qwen(qwen, said, said, said)
+    ids = qwen.encode("Count: 1,")
+
+    async def talk(client: openai.AsyncOpenAI) -> None:
+        text = await client.completions.create(model="policy", prompt="Count: 1,", max_tokens=99)
+        tokens = await client.completions.create(
+            model="policy", prompt=ids, top_p=0.5, max_tokens=99
+        )
+        for answer in (text, tokens):
+            assert answer.choices[0].text == said
+            assert answer.usage.prompt_tokens == len(ids)
+        stream = await client.completions.create(
+            model="policy", prompt="Count: 1, 2,", stream=True, max_tokens=99
+        )
+        pieces = [chunk.choices[0].text async for chunk in stream]
+        assert len(pieces) > 3
+        assert "".join(pieces) == said
+        with pytest.raises(openai.BadRequestError, match="999999"):
+            await client.completions.create(model="policy", prompt=[1, 999999])
+
+    await with_openai(session, talk)
+    await service.close()
+    assert [prompt for prompt, _ in sampler.said[:2]] == [ids, ids]
+    assert_faithful(session.trajectory, sampler.said)
+
+
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 INPUT_IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
 ANTHROPIC_IMAGE = {"type": "image", "source": {"type": "base64", "data": "AAAA"}}
@@ -192,6 +222,10 @@ ANTHROPIC_IMAGE = {"type": "image", "source": {"type": "base64", "data": "AAAA"}
         ("chat/completions", {"messages": [{"role": "user", "content": [IMAGE]}]}, "image_url"),
         ("responses", {"input": [{"role": "user", "content": [INPUT_IMAGE]}]}, "input_image"),
         ("responses", {"input": "?", "previous_response_id": "r"}, "previous_response_id"),
+        ("completions", {"prompt": "?", "echo": True}, "echo"),
+        ("completions", {"prompt": "?", "suffix": "!"}, "suffix"),
+        ("completions", {"prompt": ["one", "two"]}, "prompt"),
+        ("completions", {"prompt": "?", "plain_prompt": "!"}, "plain_prompt"),
         ("responses", {"input": "?", "tools": [{"type": "web_search"}]}, "tools"),
         ("responses", {"input": [{"type": "item_reference", "id": "a"}]}, "item_reference"),
         ("responses", {"input": "?", "reasoning": {"effort": "high"}}, "reasoning_effort"),

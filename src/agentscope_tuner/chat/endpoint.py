@@ -1,6 +1,7 @@
 """The HTTP face, one URL a rollout.
 
     POST /rollouts/{rollout_id}/v1/chat/completions   OpenAI's chat completions
+    POST /rollouts/{rollout_id}/v1/completions        OpenAI's completions
     POST /rollouts/{rollout_id}/v1/responses          OpenAI's responses
     POST /rollouts/{rollout_id}/v1/messages           Anthropic's messages
     GET  /rollouts/{rollout_id}/v1/models
@@ -29,6 +30,7 @@ from starlette.types import Receive, Scope, Send
 from agentscope_tuner.chat.answer_stream import AnswerStream, left
 from agentscope_tuner.chat.api import Api
 from agentscope_tuner.chat.chat_api import ChatApi
+from agentscope_tuner.chat.completions_api import CompletionsApi
 from agentscope_tuner.chat.errors import RequestError, error_body
 from agentscope_tuner.chat.generation import Choice, Generation
 from agentscope_tuner.chat.limits import MAX_BODY
@@ -43,6 +45,7 @@ SHORT = 64 * 2**10
 
 APIS: Mapping[str, Api] = {
     "chat/completions": ChatApi(),
+    "completions": CompletionsApi(),
     "responses": ResponsesApi(),
     "messages": MessagesApi(),
 }

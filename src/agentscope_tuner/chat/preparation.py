@@ -21,7 +21,8 @@ from agentscope_tuner.chat.limits import (
     check_size,
     text_length,
 )
-from agentscope_tuner.chat.messages import canonical
+from agentscope_tuner.chat.messages import ChatMessage, canonical
+from agentscope_tuner.chat.plain_text import PlainTextRenderer
 from agentscope_tuner.chat.plan import Draft, Plan, Settings
 from agentscope_tuner.chat.rendering import ChatRenderer
 from agentscope_tuner.chat.request import ChatRequest
@@ -66,7 +67,10 @@ async def prepare(session: Session, request: ChatRequest) -> Prepared:
     kwargs = {**(request.chat_template_kwargs or {}), **_effort(model, request)}
     check_size("chat_template_kwargs", kwargs, MAX_TEMPLATE_ARGUMENTS)
     _check_bias(model, request)
-    settings = Settings(json.dumps(tools), json.dumps(kwargs, sort_keys=True))
+    template = json.dumps(kwargs, sort_keys=True)
+    if request.plain_prompt is not None:
+        messages, template = _plain(model, request.plain_prompt)
+    settings = Settings(json.dumps(tools), template)
     recorded = model is session.policy
     draft = (
         session.recorder.draft(messages, tools, settings)
@@ -97,7 +101,7 @@ def _write(
     model: ServedModel, request: ChatRequest, draft: Draft, kwargs: Mapping[str, Any]
 ) -> tuple[ChatRenderer, list[int], str | None]:
     """The renderer, the prompt and the grammar of a request."""
-    renderer = model.renderer.variant(kwargs)
+    renderer = _renderer(model, request, kwargs)
     _check_tools(renderer, draft)
     check_length(draft.messages, draft.tools, model.tokenizer, model.sampler.max_model_len)
     key = json.dumps([draft.settings.tools, draft.settings.template, draft.messages])
@@ -113,6 +117,27 @@ def _write(
         thinking=renderer.thinking(prompt_ids),
     )
     return renderer, prompt_ids, grammar
+
+
+def _renderer(model: ServedModel, request: ChatRequest, kwargs: Mapping[str, Any]) -> ChatRenderer:
+    plain, renderer = request.plain_prompt, model.renderer
+    if plain is None:
+        return renderer.variant(kwargs)
+    ids = plain if isinstance(plain, list) else None
+    return PlainTextRenderer(model.tokenizer, renderer.stop_token_ids, ids)
+
+
+def _plain(model: ServedModel, prompt: str | list[int]) -> tuple[list[ChatMessage], str]:
+    """A plain prompt as one message, and what tells it from a rendered one."""
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}], "plain text"
+    known = len(model.tokenizer)
+    if max(prompt) >= known:
+        raise RequestError(
+            f"prompt has the token {max(prompt)}; the model has {known}.", param="prompt"
+        )
+    text = str(model.tokenizer.decode(prompt, skip_special_tokens=False))
+    return [{"role": "user", "content": text}], f"tokens {prompt}"
 
 
 def _effort(model: ServedModel, request: ChatRequest) -> dict[str, Any]:

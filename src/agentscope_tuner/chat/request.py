@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from agentscope_tuner.chat.limits import (
     MAX_BIASES,
@@ -183,6 +183,18 @@ class ChatRequest(BaseModel):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     modalities: list[Literal["text"]] | None = None
+
+    _plain_prompt: str | list[int] | None = PrivateAttr(default=None)
+
+    @property
+    def plain_prompt(self) -> str | list[int] | None:
+        """The prompt as text or tokens, in place of rendered messages; no client sets it here."""
+        return self._plain_prompt
+
+    def with_plain_prompt(self, prompt: str | list[int]) -> ChatRequest:
+        """The request with a prompt that is not rendered."""
+        self._plain_prompt = prompt
+        return self
 
     @property
     def penalties(self) -> Penalties | None:
