@@ -30,6 +30,7 @@ from agentscope_tuner.engine.models import (
     ModelFiles,
     auxiliary_models,
     default_device,
+    find_teacher,
     max_length,
     renderer_of,
     sampling_dtype,
@@ -73,6 +74,17 @@ def build_algorithm(config: Config) -> Algorithm:
             importance_correction_args=settings.importance_correction_args,
         )
     )
+    if algorithm.needs_critic:
+        raise InputError(
+            f"{settings.algorithm_type} needs a critic, and there is none yet: take "
+            "reinforceplusplus, which has the same loss and no critic."
+        )
+    if algorithm.needs_teacher != (config.model.teacher_model_path is not None):
+        raise InputError(
+            f"{settings.algorithm_type} needs a teacher: name one as model.teacher_model_path."
+            if algorithm.needs_teacher
+            else f"{settings.algorithm_type} has no use for model.teacher_model_path; leave it out."
+        )
     if algorithm.compares and settings.repeat_times < 2:
         raise InputError(
             f"{settings.algorithm_type} compares the rollouts of a group, so a group_size of "
@@ -176,7 +188,11 @@ def build_learning(
 ) -> Learning:
     """The learner of a run, where the checkpoint left it if there is one, and what is beside it."""
     device = default_device()
-    refuse_what_does_not_fit(config, files, training=True, reference=algorithm.needs_reference)
+    path = config.model.teacher_model_path
+    teacher = None if path is None else find_teacher(path, files)
+    refuse_what_does_not_fit(
+        config, files, training=True, reference=algorithm.needs_reference, teacher=teacher
+    )
     longest = 2 * max_length(config.trained_model(), files.config)
     pack = config.trainer.max_token_len_per_gpu or longest
     pack = pack if config.trainer.use_dynamic_bsz else 1
@@ -201,6 +217,8 @@ def build_learning(
     others = {}
     if algorithm.needs_reference and not lora.rank:  # which has the reference in itself
         others["reference"] = frozen(load_model(files.directory, torch.float32))
+    if teacher is not None:
+        others["teacher"] = frozen(load_model(teacher.directory, torch.float32))
     return Learning(
         learner, algorithm, others=others, samples_per_update=config.buffer.train_batch_size
     )

@@ -46,6 +46,11 @@ class WorkflowOutput(BaseModel):
     """What the judge is to see, usually the agent's last message."""
     metrics: Metrics | None = None
     """Logged as means under `workflow/<name>`."""
+    step_rewards: SkipValidation[list[float]] | None = None
+    """One a model call, in their order: what algorithms that credit single calls (gigpo,
+    reinforceplusplus, ppo) learn from in place of `reward`. An extension of AgentScope's form."""
+    state_keys: SkipValidation[list[str]] | None = None
+    """What the agent saw at each model call, one a call: equal texts are equal states (gigpo)."""
 
 
 class JudgeOutput(BaseModel):
@@ -54,6 +59,8 @@ class JudgeOutput(BaseModel):
     reward: float
     metrics: Metrics | None = None
     """Logged as means under `judge/<name>`."""
+    step_rewards: SkipValidation[list[float]] | None = None
+    """As the workflow's, whose place they take."""
     explanation: str | None = None
     """Why this reward, for those who look at the rollout later."""
 

@@ -338,3 +338,48 @@ async def test_sixty_four_rollouts_with_random_failures_all_come_back_counted(se
     assert metrics["rollout/failed/output"] == 4 * planned["none"]
     assert metrics["rollout/failed"] == 64 - 4 * planned["ok"]
     assert metrics["reward/mean"] == 1.0
+
+
+async def twice(task: dict, model: Any) -> WorkflowOutput:
+    await model("hi")
+    await model("hi")
+    return WorkflowOutput(reward=1.0, step_rewards=[0.25, 0.75], state_keys=["a", "b"])
+
+
+async def test_rewards_and_states_of_single_calls_are_kept(service):
+    rollout = await run_one(service, twice)
+    assert (rollout.reward, rollout.call_rewards, rollout.state_keys) == (
+        1.0,
+        [0.25, 0.75],
+        ["a", "b"],
+    )
+
+
+async def test_the_judges_rewards_of_single_calls_take_the_workflows_place(service):
+    async def judge(task: dict, response: str) -> JudgeOutput:
+        return JudgeOutput(reward=2.0, step_rewards=[2.0, 0.0])
+
+    rollout = await run_one(service, twice, judge)
+    assert rollout.call_rewards == [2.0, 0.0]
+    assert rollout.state_keys == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("step_rewards", [1.0, 2.0], "step_rewards are 2, but the model was called 1 times"),
+        ("state_keys", [], "state_keys are 0, but the model was called 1 times"),
+        ("step_rewards", "1", "step_rewards must be a list"),
+        ("step_rewards", [float("nan")], "must be a finite number"),
+    ],
+)
+async def test_rewards_of_single_calls_that_do_not_fit_fail_the_rollout(
+    service, field, value, message
+):
+    async def workflow(task: dict, model: Any) -> WorkflowOutput:
+        await model("hi")
+        return WorkflowOutput(reward=1.0, **{field: value})
+
+    rollout = await run_one(service, workflow)
+    assert rollout.error.kind == "output"
+    assert message in rollout.error.message

@@ -74,5 +74,9 @@ class Model(Lengths):
     top_p: float = effect(
         1.0, "Sample from the smallest set of tokens that reaches this probability.", gt=0, le=1
     )
+    teacher_model_path: str | None = effect(
+        None,
+        "The teacher of on_policy_distill and jsd, which has this model's tokenizer; else empty.",
+    )
     lora: Lora = Field(default_factory=Lora)
     tinker: Tinker = Field(default_factory=Tinker)

@@ -37,29 +37,39 @@ def sampling_needs(config: Config, files: ModelFiles) -> dict[str, float]:
     return needs
 
 
-def tuning_needs(config: Config, files: ModelFiles, *, reference: bool) -> dict[str, float]:
+def tuning_needs(
+    config: Config, files: ModelFiles, *, reference: bool, teacher: ModelFiles | None = None
+) -> dict[str, float]:
     """The same with the learner; `reference`: whether the algorithm needs the starting model.
 
     Raises InputError if the model is none that can be trained.
     """
     check_trainable(files.config)
-    lora = config.model.lora
+    lora, dtype = config.model.lora, training_dtype(config, default_device())
     learner = tuning_bytes(
         files.config,
-        training_dtype(config, default_device()),
+        dtype,
         lora_settings(lora) if lora.rank else None,
         reference=reference,
     )
+    if teacher is not None:
+        check_trainable(teacher.config)
+        learner["teacher"] = float(count_parameters(teacher.config) * dtype.itemsize)
     return learner | sampling_needs(config, files)
 
 
 def refuse_what_does_not_fit(
-    config: Config, files: ModelFiles, *, training: bool, reference: bool = False
+    config: Config,
+    files: ModelFiles,
+    *,
+    training: bool,
+    reference: bool = False,
+    teacher: ModelFiles | None = None,
 ) -> None:
     """Raise InputError if a model cannot be served or trained here, or all of them need more memory
     than is free."""
     if training:
-        needs = tuning_needs(config, files, reference=reference)
+        needs = tuning_needs(config, files, reference=reference, teacher=teacher)
     else:
         needs = sampling_needs(config, files)
     what = "Tuning" if training else "Sampling from"

@@ -17,6 +17,8 @@ def refuse_missing_models(config: Config) -> None:
         else:
             api_key(name, model)
     find_model(config.trained_model().model_path)
+    if config.model.teacher_model_path is not None:
+        find_model(config.model.teacher_model_path)
 
 
 def api_key(name: str, model: ChatModelSettings) -> str:

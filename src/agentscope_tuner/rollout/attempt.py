@@ -16,6 +16,7 @@ from agentscope_tuner.rollout.outputs import (
     read_explanation,
     read_metrics,
     read_reward,
+    read_steps,
     response_text,
 )
 from agentscope_tuner.workflow import JudgeType, WorkflowType
@@ -29,6 +30,8 @@ class Outcome:
     metrics: dict[str, float] = field(default_factory=dict)
     response: str = ""
     explanation: str = ""
+    call_rewards: list[float] | None = None
+    state_keys: list[str] | None = None
     judge_seconds: float = 0.0
 
 
@@ -65,6 +68,10 @@ class UsersFunctions:
             outcome.response = response_text(response)
         if not session.trajectory.calls:
             raise RolloutFailure("empty", _why_empty(session))
+        with boundary("workflow"):
+            calls = len(session.trajectory.calls)
+            steps = read_steps("workflow", output, calls)
+            outcome.call_rewards, outcome.state_keys = steps
         if self._judge_func is None:
             with boundary("workflow"):
                 outcome.reward = read_reward("workflow", output.reward)
@@ -80,6 +87,8 @@ class UsersFunctions:
                 outcome.explanation = read_explanation(getattr(verdict, "explanation", None))
                 outcome.metrics = outcome.metrics | self._numbers("judge", verdict.metrics)
                 outcome.reward = read_reward("judge", verdict.reward)
+                rewards, _ = read_steps("judge", verdict, calls)
+                outcome.call_rewards = outcome.call_rewards if rewards is None else rewards
         finally:
             outcome.judge_seconds = time.perf_counter() - clock
 

@@ -6,7 +6,7 @@ Outputs are known by their fields, not their class, so that AgentScope's own `Wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agentscope_tuner.plain_text import plain_text
@@ -69,6 +69,37 @@ def read_metrics(role: str, metrics: Any) -> tuple[dict[str, float], dict[str, s
         else:
             numbers[key] = number
     return numbers, others
+
+
+def read_steps(role: str, output: Any, calls: int) -> tuple[list[float] | None, list[str] | None]:
+    """The rewards and the state keys of single calls, as far as the output has any.
+
+    Raises RolloutFailure (`output`) unless there is one for each of the `calls` model calls.
+    """
+    rewards = _one_a_call(role, "step_rewards", output, calls)
+    keys = _one_a_call(role, "state_keys", output, calls)
+    return (
+        None if rewards is None else [read_reward(role, reward) for reward in rewards],
+        None if keys is None else [plain_text(str(key)) for key in keys],
+    )
+
+
+def _one_a_call(role: str, field: str, output: Any, calls: int) -> list[Any] | None:
+    values = getattr(output, field, None)
+    if values is None:
+        return None
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise RolloutFailure(
+            "output", f"The {role}'s {field} must be a list, not {_shown(values)}."
+        )
+    values = list(values)
+    if len(values) != calls:
+        raise RolloutFailure(
+            "output",
+            f"The {role}'s {field} are {len(values)}, but the model was called {calls} times: "
+            "give one for each call.",
+        )
+    return values
 
 
 def read_explanation(explanation: Any) -> str:

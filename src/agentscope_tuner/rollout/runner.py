@@ -147,6 +147,8 @@ class RolloutRunner:
             attempts=attempt,
             seconds=time.perf_counter() - clock,
             explanation=outcome.explanation,
+            call_rewards=outcome.call_rewards,
+            state_keys=outcome.state_keys,
             began=began,
             judge_seconds=outcome.judge_seconds,
             log=list(logger.lines),
