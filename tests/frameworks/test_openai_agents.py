@@ -10,6 +10,7 @@ import pytest
 from agentscope.model import ChatModelBase
 from framework_rollouts import RollOut, assert_one_conversation
 from openai import AsyncOpenAI
+from pydantic import BaseModel
 
 from agentscope_tuner import WorkflowOutput
 
@@ -74,6 +75,50 @@ async def test_a_tool_is_called_and_its_result_is_read(roll_out: RollOut) -> Non
         assert_one_conversation(rollout, calls=2)
         result = rollout.trajectory.calls[1].messages[-1]
         assert result["role"] == "tool"
+        assert result["content"] in ("Nothing on the left.", "Nothing on the right.")
+
+
+class Sight(BaseModel):
+    """What a model of random weights cannot help ending; the SDK refuses answers cut off."""
+
+    seen: Literal["nothing", "something"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_sdks_own_default_the_responses_api_is_served(
+    roll_out: RollOut, stream: bool
+) -> None:
+    async def run(scout: agents.Agent, messages: Any) -> Any:
+        if not stream:
+            return await agents.Runner.run(scout, messages)
+        result = agents.Runner.run_streamed(scout, messages)
+        async for _ in result.stream_events():
+            pass
+        return result
+
+    async def workflow(task: dict[str, Any], model: ChatModelBase) -> WorkflowOutput:
+        async with AsyncOpenAI(base_url=model.base_url, api_key=model.api_key) as client:
+            own = agents.OpenAIResponsesModel(model=model.model_name, openai_client=client)
+            must = agents.ModelSettings(tool_choice="required", parallel_tool_calls=False)
+            scout = agents.Agent(
+                name="Scout",
+                instructions="You look around.",
+                model=own,
+                model_settings=must,
+                tools=[look],
+                tool_use_behavior="stop_on_first_tool",
+            )
+            looked = await run(scout, task["question"])
+            answering = scout.clone(
+                model_settings=agents.ModelSettings(tool_choice="none"), output_type=Sight
+            )
+            told = await run(answering, looked.to_input_list())
+        assert told.final_output.seen in ("nothing", "something")
+        return WorkflowOutput(reward=1.0)
+
+    for rollout in await roll_out(workflow):
+        assert_one_conversation(rollout, calls=2)
+        result = rollout.trajectory.calls[1].messages[-1]
         assert result["content"] in ("Nothing on the left.", "Nothing on the right.")
 
 

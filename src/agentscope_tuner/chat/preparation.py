@@ -22,12 +22,12 @@ from agentscope_tuner.chat.limits import (
     text_length,
 )
 from agentscope_tuner.chat.messages import ChatMessage, canonical
-from agentscope_tuner.chat.plain_text import PlainTextRenderer
 from agentscope_tuner.chat.plan import Draft, Plan, Settings
 from agentscope_tuner.chat.rendering import ChatRenderer
 from agentscope_tuner.chat.request import ChatRequest
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.session import Session
+from agentscope_tuner.chat.unrendered import UnrenderedPrompt
 from agentscope_tuner.chat.work import off_loop
 from agentscope_tuner.inference.base import SamplingParams
 
@@ -124,7 +124,7 @@ def _renderer(model: ServedModel, request: ChatRequest, kwargs: Mapping[str, Any
     if plain is None:
         return renderer.variant(kwargs)
     ids = plain if isinstance(plain, list) else None
-    return PlainTextRenderer(model.tokenizer, renderer.stop_token_ids, ids)
+    return UnrenderedPrompt(model.tokenizer, renderer.stop_token_ids, ids)
 
 
 def _plain(model: ServedModel, prompt: str | list[int]) -> tuple[list[ChatMessage], str]:

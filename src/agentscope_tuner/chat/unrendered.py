@@ -14,7 +14,7 @@ from agentscope_tuner.chat.rendering import Tools
 from agentscope_tuner.chat.streaming import StreamRules
 
 
-class PlainTextRenderer:
+class UnrenderedPrompt:
     """A `ChatRenderer` of one message, the prompt, whose answer is all text.
 
     Args:
@@ -35,7 +35,7 @@ class PlainTextRenderer:
         self.stop_token_ids = stop_token_ids
         self._prompt_ids = prompt_ids
 
-    def variant(self, kwargs: Mapping[str, Any]) -> PlainTextRenderer:
+    def variant(self, kwargs: Mapping[str, Any]) -> UnrenderedPrompt:
         """Itself: there is no template that could take arguments."""
         return self
 
