@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
 EXIT_CODE = 130
+_PATIENCE_S = 1.0
 _NOTE = "stopping after this step and saving; Ctrl-C again stops at once"
 
 
@@ -65,13 +68,31 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # The signal may have interrupted a write to the terminal, or the start of a thread: what is
+        # said is said by another thread, which waits for that, and started without `threading`.
         if self.requested:
-            if self._terminal is not None:
-                self._terminal.stop()
-            # An exception would have to wait for the threads that sample, learn or save.
-            os._exit(EXIT_CODE)
-        self.requested = True
+            _thread.start_new_thread(self._leave, ())
+            _thread.start_new_thread(_exit_soon, ())
+        else:
+            self.requested = True
+            _thread.start_new_thread(self._say, ())
+
+    def _say(self) -> None:
         if self._terminal is not None:
             self._terminal.note(_NOTE)
         else:
             print(_NOTE, file=sys.stderr)
+
+    def _leave(self) -> None:
+        try:
+            if self._terminal is not None:
+                self._terminal.stop()
+        finally:
+            # An exception would have to wait for the threads that sample, learn or save.
+            os._exit(EXIT_CODE)
+
+
+def _exit_soon() -> None:
+    """A terminal that takes nothing any more keeps no process."""
+    time.sleep(_PATIENCE_S)
+    os._exit(EXIT_CODE)
