@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from agentscope_tuner.algorithms.advantage import Advantage
-from agentscope_tuner.algorithms.base import Metrics, Scope, Tokens
+from agentscope_tuner.algorithms.base import Metrics, Tokens
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.policy_loss import PolicyLoss
 from agentscope_tuner.algorithms.types import AlgorithmType
@@ -46,7 +46,7 @@ class DirectPreference(PolicyLoss):
     """Policy loss `dpo`. Raises InputError for a value that makes no sense."""
 
     name: ClassVar[str] = "dpo"
-    scope: Scope = "pair"
+    scope = "pair"
     needs_reference: ClassVar[bool] = True
     weighs_tokens: ClassVar[bool] = True
 

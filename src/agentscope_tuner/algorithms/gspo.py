@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agentscope_tuner.algorithms.base import Metrics, Scope, Tokens
+from agentscope_tuner.algorithms.base import Metrics, Tokens
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.policy_loss import PolicyLoss
 from agentscope_tuner.algorithms.types import AlgorithmType
@@ -30,7 +30,7 @@ class SequenceSurrogate(PolicyLoss):
     """Policy loss `gspo`."""
 
     name: ClassVar[str] = "gspo"
-    scope: Scope = "sequence"
+    scope = "sequence"
 
     clip_range_low: float = 3e-4
     """How far below 1 the ratio of a sample may go."""

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agentscope_tuner.algorithms.base import Metrics, Scope, Tokens
+from agentscope_tuner.algorithms.base import Metrics, Tokens
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.policy_loss import PolicyLoss
 from agentscope_tuner.algorithms.ppo import LARGEST_LOG_RATIO, ratio
@@ -29,7 +29,7 @@ class SecondMoment(PolicyLoss):
     """Policy loss `m2po`."""
 
     name: ClassVar[str] = "m2po"
-    scope: Scope = "batch"
+    scope = "batch"
 
     tau: float = 0.04
     """Largest mean of the squared log-ratios that have moved as they were pushed."""

@@ -35,6 +35,7 @@ class ClippedSurrogate(PolicyLoss):
     name: ClassVar[str] = "ppo"
 
     clip_range: float = 0.2
+    """How far from 1 the ratio may go."""
     clip_range_low: float | None = None
     """How far below 1 the ratio may go; empty: `clip_range`."""
     clip_range_high: float | None = None
