@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator test test-frameworks lint setup bench bench-quick curves attack clean
+.PHONY: demo calculator test test-frameworks lint setup bench bench-quick bench-viewer curves attack clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -37,6 +37,10 @@ bench: $(READY)
 ## make bench-quick: a part of it, only printed
 bench-quick: $(READY)
 	$(BIN)/python benchmarks/bench.py --quick
+
+## make bench-viewer: how fast the viewer answers, and what a run pays for its record (a minute)
+bench-viewer: $(READY)
+	$(BIN)/python benchmarks/viewer.py
 
 ## make curves: the demo over three seeds (about 6 minutes), for docs/results.md
 curves: $(READY)
