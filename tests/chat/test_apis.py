@@ -12,6 +12,9 @@ import httpx
 import openai
 import pytest
 from chat_parts import ADD, saying, serve
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_requests import JSON, mostly
 from test_trajectories import assert_faithful
 from transformers import PreTrainedTokenizerBase
 
@@ -288,3 +291,57 @@ async def test_no_reasoning_effort_is_no_thinking(qwen: PreTrainedTokenizerBase)
     await service.close()
     for prompt, _ in sampler.said:
         assert qwen.decode(prompt).endswith("<think>\n\n</think>\n\n")
+
+
+ITEMS = mostly(
+    st.lists(
+        mostly(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "type": mostly(st.sampled_from(["message", "function_call", "reasoning"])),
+                    "role": mostly(st.sampled_from(["user", "assistant", "system"])),
+                    "content": mostly(st.text(max_size=9)),
+                    "call_id": mostly(st.text(max_size=4)),
+                    "name": mostly(st.text(max_size=4)),
+                    "arguments": mostly(st.text(max_size=4)),
+                },
+            )
+        ),
+        max_size=3,
+    )
+)
+BODIES = {
+    "responses": {"input": ITEMS, "instructions": mostly(st.text(max_size=4))},
+    "messages": {"messages": ITEMS, "system": mostly(st.text(max_size=4))},
+    "completions": {"prompt": mostly(st.text(max_size=9)), "echo": JSON, "logit_bias": JSON},
+}
+
+
+@pytest.mark.parametrize("path", BODIES)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_whatever_is_posted_is_answered_or_refused(
+    path: str, data: st.DataObject, smol: PreTrainedTokenizerBase
+) -> None:
+    fields = {"stream": st.booleans(), "max_tokens": mostly(st.integers(1, 9)), **BODIES[path]}
+    body = {"model": "policy", **data.draw(st.fixed_dictionaries({}, optional=fields))}
+
+    async def run() -> None:
+        service = serve(smol, saying(smol, ["a <b"]))
+        session = service.open("r1")
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(service.endpoint), base_url="http://endpoint"
+        ) as client:
+            headers = {"x-api-key": session.key}
+            content = json.dumps(body).encode()  # with NaN, which JSON has not
+            response = await client.post(
+                f"/rollouts/r1/v1/{path}", content=content, headers=headers
+            )
+        assert response.status_code < 500, response.text
+        assert session.fault is None
+        assert len(session.trajectory.calls) == (response.status_code == 200)
+
+    asyncio.run(run())
