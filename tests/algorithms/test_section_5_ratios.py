@@ -3,7 +3,9 @@
 import math
 
 import pytest
-from worked import at_ratios, loss_and_gradient
+from worked import advantages, at_ratios, loss_and_gradient, rollout, token_advantages
+
+from agentscope_tuner.trajectory import RolloutGroup
 
 close = pytest.approx
 
@@ -85,3 +87,15 @@ def test_the_off_policy_mask_of_ppo(delta, keeps):
         policy_loss_fn_args={"enable_sequence_masking": True, "delta_sequence_masking": delta},
     )
     assert any(grad) == keeps
+
+
+@pytest.mark.parametrize(("reward", "first"), [(0.0, 0.0), (1.0, 0.7071)])
+def test_clipb_lets_a_bad_token_go_that_costs_entropy(reward, first):
+    """S [-.04979, .15343, .26518, .23350]: the first is .20037 below the mean, the bound .18396."""
+    logprobs = [math.log(p) for p in (0.05, 0.5, 0.9, 0.6)]
+    entropies = [2, 1, 0.4, 0.9]
+    member = rollout(4, reward=reward, proximal=[logprobs], entropy=[entropies])
+    other = rollout(0, reward=1 - reward, proximal=[[]], entropy=[[]])
+    advantages("clipb", [RolloutGroup("g", {}, [member, other])], mu=1.5)
+    sign = 1 if reward else -1
+    assert token_advantages(member) == [close([first, *[sign * 0.7071] * 3], abs=1e-4)]

@@ -24,7 +24,7 @@ OTHER = make_model("llama")
 with torch.no_grad():
     for parameter in OTHER.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))
-FROZEN = FrozenModel(OTHER, dtype=torch.float32, max_tokens_per_pack=64)
+FROZEN = FrozenModel(copy.deepcopy(OTHER), dtype=torch.float32, max_tokens_per_pack=64)
 
 ARGUMENTS = {"gdpo": {"advantage_fn_args": {"rewards": {"judge/one": 1.0, "judge/two": 0.5}}}}
 """What a type cannot do without."""
@@ -123,3 +123,62 @@ def test_every_cut_and_order_gives_the_same_gradient(name, seed, max_tokens) -> 
         for group in groups:
             draw.shuffle(group.rollouts)
     assert_same(whole, gradient(groups, algorithm, max_tokens))
+
+
+def plain_logprobs(model: torch.nn.Module, groups: list[RolloutGroup]) -> list[Tensor]:
+    """Of each group's rollouts in order: ln p of every trained token, [N] a sample, with gradient
+    and nothing shared."""
+    samples = []
+    for rollout in (rollout for group in groups for rollout in group.rollouts):
+        trajectory = rollout.trajectory
+        for index, segment in enumerate(trajectory.segments):
+            if segment.sampled is not None and len(segment.sampled.trained()):
+                ids = torch.tensor([trajectory.token_ids(index)])
+                every_T = model(ids).logits[0, :-1].log_softmax(-1)
+                chosen_T = every_T.gather(1, ids[0, 1:, None]).flatten()
+                start = ids.shape[1] - len(segment.token_ids) - 1
+                samples.append(chosen_T[start + torch.from_numpy(segment.sampled.trained())])
+    return samples
+
+
+def gradient_of(loss: Tensor, model: torch.nn.Module) -> dict[str, Tensor]:
+    loss.backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_gspo_is_its_papers_formula() -> None:
+    algorithm = build("gspo", policy_loss_fn_args={"clip_range_low": 0.1, "clip_range_high": 0.1})
+    groups = scored_groups(3, algorithm)
+    ours = gradient(groups, algorithm, 40)
+    model = copy.deepcopy(MODEL)
+    losses = []
+    rows = iter(plain_logprobs(model, groups))
+    for rollout in (rollout for group in groups for rollout in group.rollouts):
+        for segment in rollout.trajectory.sampled_segments():
+            sampled = segment.sampled
+            if len(trained := sampled.trained()):
+                old_N = torch.tensor(sampled.logprobs)[trained]
+                ratio = (next(rows) - old_N).mean().exp()
+                gain = torch.min(
+                    ratio * rollout.advantage, ratio.clamp(0.9, 1.1) * rollout.advantage
+                )
+                losses.append(-gain)
+    assert_same(gradient_of(torch.stack(losses).mean(), model), ours, rel=1e-5)
+
+
+def test_dpo_is_its_papers_formula() -> None:
+    algorithm = build("dpo", policy_loss_fn_args={"beta": 0.3, "label_smoothing": 0.1})
+    groups = scored_groups(5, algorithm)
+    ours = gradient(groups, algorithm, 40)
+    model = copy.deepcopy(MODEL)
+    losses = []
+    for group in groups:
+        gains = []
+        for rollout in group.rollouts:
+            alone = [RolloutGroup("", {}, [rollout])]
+            with torch.no_grad():
+                reference = sum(row.sum() for row in plain_logprobs(OTHER, alone))
+            gains.append(sum(row.sum() for row in plain_logprobs(model, alone)) - reference)
+        margin = 0.3 * (gains[0] - gains[1])
+        losses.append(-0.9 * margin.sigmoid().log() - 0.1 * (-margin).sigmoid().log())
+    assert_same(gradient_of(torch.stack(losses).mean(), model), ours, rel=1e-5)

@@ -2,8 +2,7 @@
 
     loss = -W * A * ln pi * keep + regularizer
 
-Advantage: r - mean, optionally over the population's deviation; `drop: balance` takes the
-advantage from random bad rollouts until there are no more of them than good ones. `weight` W: none
+Its advantage is in `rec_advantage`. `weight` W: none
 1; importance_sampling the ratio; gspo_importance_sampling the sample's; advantage exp(A / temp).
 `clip_mode` keep: none all; one-side ratio <= 1 + high where A > 0, >= 1 - low where A < 0;
 two-side both bounds; ring two-side, and beyond the prime bounds on the far side; gspo-one-side as
@@ -12,58 +11,24 @@ one-side with the sample's ratio.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean, pstdev
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from agentscope_tuner.algorithms.advantage import GroupAdvantage, rewards_of
 from agentscope_tuner.algorithms.base import Metrics, Scope, Tokens
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.policy_loss import PolicyLoss
 from agentscope_tuner.algorithms.ppo import ratio
 from agentscope_tuner.algorithms.types import AlgorithmType
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.trajectory import Rollout
 
 CHOICES = {
     "clip_mode": ("none", "one-side", "two-side", "ring", "gspo-one-side"),
     "weight": ("none", "importance_sampling", "gspo_importance_sampling", "advantage"),
     "regularizer": ("none", "k2", "forward-kl"),
 }
-
-
-@dataclass(frozen=True)
-class RecAdvantage(GroupAdvantage):
-    """Advantages of `rec`."""
-
-    name: ClassVar[str] = "rec"
-
-    std_normalize: bool = False
-    """Divide by the group's population deviation plus 1e-6."""
-    drop: str | None = None
-    """`balance`: no more bad rollouts than good ones have an advantage."""
-
-    def __post_init__(self) -> None:
-        if self.drop not in (None, "balance"):
-            raise InputError(f"drop is {self.drop!r}; it must be balance, or left out")
-
-    def scores(self, rollouts: Sequence[Rollout]) -> Sequence[float | None]:
-        """See the module."""
-        rewards = rewards_of(rollouts)
-        center = mean(rewards)
-        scale = pstdev(rewards) + 1e-6 if self.std_normalize else 1.0
-        scores = [(reward - center) / scale for reward in rewards]
-        bad = [i for i, score in enumerate(scores) if score < 0]
-        surplus = len(bad) - sum(score > 0 for score in scores)
-        if self.drop == "balance" and surplus > 0:
-            for i in random.Random(rollouts[0].id).sample(bad, surplus):
-                scores[i] = 0.0
-        return scores
 
 
 @dataclass(frozen=True)
