@@ -118,7 +118,7 @@ def test_another_run_with_a_damaged_state_is_named_and_passed_over(
     (other / "run_state.json").write_text("{")
     (RUN.parent / "notes.txt").write_text("stray")
     config = config_of(name=None)
-    assert find_place(config, resume=True).directory == RUN
+    assert find_place(config, resume=True).directory == RUN.absolute()
     assert "other/run_state.json is not the state of a run" in caplog.text
 
 
