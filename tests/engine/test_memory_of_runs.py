@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from agentscope.model import ChatModelBase
+from transformers import PreTrainedTokenizerBase
 
 from agentscope_tuner import AlgorithmConfig, DatasetConfig, TunerModelConfig, WorkflowOutput, tune
 from agentscope_tuner.tuning import Invocation, invoked_as
@@ -30,8 +31,12 @@ def live_bytes() -> dict[int, int]:
     return {storage.data_ptr(): storage.nbytes() for storage in storages}
 
 
+def tokenizers() -> set[int]:
+    return {id(thing) for thing in gc.get_objects() if isinstance(thing, PreTrainedTokenizerBase)}
+
+
 @pytest.mark.parametrize("settings", [FULL, ADAPTERS], ids=["full", "adapters"])
-def test_a_run_leaves_no_tensor_behind(
+def test_a_run_leaves_no_tensor_and_no_tokenizer_behind(
     settings: tuple[str, ...],
     tiny_model: Path,
     sums: Path,
@@ -39,7 +44,7 @@ def test_a_run_leaves_no_tensor_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    before = live_bytes()
+    before, known = live_bytes(), tokenizers()
     with invoked_as(Invocation(settings=("trainer.dtype=bfloat16", *settings))):
         tune(
             workflow_func=ask,
@@ -49,4 +54,5 @@ def test_a_run_leaves_no_tensor_behind(
             monitor_type="none",
         )
     left = {address: size for address, size in live_bytes().items() if address not in before}
+    assert tokenizers() <= known
     assert sum(left.values()) < 1000, left  # constants of libraries that were imported meanwhile

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from transformers import PreTrainedTokenizerBase
 
@@ -84,6 +84,11 @@ def text_length(value: Any) -> int:
     return sum(map(text_length, value)) if isinstance(value, list) else 0
 
 
-@lru_cache(maxsize=16)
+_longest: WeakKeyDictionary[PreTrainedTokenizerBase, int] = WeakKeyDictionary()
+"""Keeps no tokenizer alive: each is some 8 MB."""
+
+
 def _longest_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    return max(map(len, tokenizer.get_vocab()))
+    if tokenizer not in _longest:
+        _longest[tokenizer] = max(map(len, tokenizer.get_vocab()))
+    return _longest[tokenizer]
