@@ -192,9 +192,9 @@ def assert_true_logprobs(model: PreTrainedModel, trajectory: Trajectory) -> int:
             support = sampled.supports.get(at)
             if support is not None and support.dtype == np.uint8:
                 support = np.flatnonzero(np.unpackbits(support, bitorder="little"))
-            drawable = range(len(logits_V)) if support is None else support.tolist()
-            assert token in drawable
-            expected = logits_V[token] - logits_V[list(drawable)].logsumexp(0)
+            drawable = logits_V if support is None else logits_V[support.tolist()]
+            assert support is None or token in support
+            expected = logits_V[token] - drawable.logsumexp(0)
             assert sampled.logprobs[at] == pytest.approx(float(expected), abs=1e-4)
             assert sampled.forced[at] == (len(drawable) == 1)
             forced += sampled.forced[at]
