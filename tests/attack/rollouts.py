@@ -32,11 +32,11 @@ from agentscope_tuner.rollout import RolloutRunner
 from agentscope_tuner.runs.rollouts import read_rollouts, rollouts_path, write_rollouts
 from attack.report import table
 
-BATCHES, TASKS, GROUP = 50, 100, 2
-FAULTY = 30
+BATCHES, TASKS, GROUP = 25, 200, 2
+FAULTY = 60
 """Tasks of a batch that commit a fault."""
 TIMEOUT_S = 4.0
-WARM = 10
+WARM = 5
 """Batches until every kind of fault has been met, and every cache has its size."""
 MAY_GROW = 0.05
 """Of the memory at that point, by the end: threads that the faults block for ever are theirs."""
@@ -100,10 +100,11 @@ def attack_rollouts(directory: Path, light: bool) -> list[str]:
     assert last <= warm * (1 + MAY_GROW), memory_mb
     count, faults = sum(kinds.values()), len(WORKFLOW_FAULTS) + len(JUDGE_FAULTS)
     return [
-        f"{count:,} rollouts, {FAULTY}% of them with one of {faults} faults: each came back once, "
-        "in its group, with its own words, as the failure that its fault is, and was read back "
-        f"from disk as it was. Memory {warm:.0f} MB after {WARM} batches of {TASKS * GROUP}, "
-        f"{last:.0f} MB at the end, with {threading.active_count()} threads, most of them blocked.",
+        f"{count:,} rollouts, {FAULTY / TASKS:.0%} of them with one of {faults} faults: each came "
+        "back once, in its group, with its own words, as the failure that its fault is, and was "
+        f"read back from disk as it was. Memory {warm:.0f} MB after {WARM} batches of "
+        f"{TASKS * GROUP}, {last:.0f} MB at the end, with {threading.active_count()} threads, most "
+        "of them blocked.",
         "",
         *table(["came back as", "rollouts"], kinds.most_common()),
     ]
