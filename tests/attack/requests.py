@@ -41,7 +41,7 @@ async def _attack(requests: int, rounds: int) -> list[str]:
         }
     )
     files = ModelFiles.find(SMOL)
-    rollouts = build_rollouts(config, files, None, None, None)
+    rollouts = await build_rollouts(config, files, None, None, None)
     service = rollouts.service
     alone: list[float] = []
     beside: list[float] = []
