@@ -38,7 +38,8 @@ OPTIONAL_HERE = {("tune", "workflow_func")}
 MORE_FIELDS = {
     "TunerModelConfig": {"base_url", "api_key_env"},
     "PromptTuneConfig": {"proposer", "seed"},
-    "JudgeOutput": {"explanation"},
+    "JudgeOutput": {"explanation", "step_rewards"},
+    "WorkflowOutput": {"state_keys", "step_rewards"},
 }
 
 

@@ -39,7 +39,8 @@ class Finder:
         from importlib.machinery import ModuleSpec
         from importlib.util import find_spec
 
-        if find_spec("agentscope_tuner") is None:
+        ours = find_spec("agentscope_tuner")
+        if ours is None or ours.origin is None:  # an empty directory of that name is no package
             return None
         return ModuleSpec(name, Loader())  # type: ignore[arg-type]
 
