@@ -17,10 +17,11 @@ from agentscope_tuner.algorithms.base import Algorithm, Data
 from agentscope_tuner.algorithms.registry import AlgorithmSettings, get_algorithm
 from agentscope_tuner.chat.demonstration import demonstrate, demonstrate_pair, read_text
 from agentscope_tuner.checkpoint.state import load_state
-from agentscope_tuner.config.algorithm import Optimizer
+from agentscope_tuner.config.algorithm import AdamW
 from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.engine.companions import Companions, refuse_useless
 from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader, experts
 from agentscope_tuner.engine.learning import Learning
 from agentscope_tuner.engine.local import LocalRollouts
@@ -30,7 +31,6 @@ from agentscope_tuner.engine.models import (
     ModelFiles,
     auxiliary_models,
     default_device,
-    find_teacher,
     max_length,
     renderer_of,
     sampling_dtype,
@@ -38,12 +38,18 @@ from agentscope_tuner.engine.models import (
     start_sampler,
     training_dtype,
 )
-from agentscope_tuner.engine.needs import lora_settings, refuse_what_does_not_fit
+from agentscope_tuner.engine.needs import (
+    lora_settings,
+    refuse_what_does_not_fit,
+    sampling_needs,
+    tuning_needs,
+)
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_tasks
 from agentscope_tuner.training.columns import FrozenModel
+from agentscope_tuner.training.critic import LocalCritic
 from agentscope_tuner.training.learner import LEARNER_STATE, LocalLearner
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.workflow import JudgeType, WorkflowType
@@ -72,19 +78,10 @@ def build_algorithm(config: Config) -> Algorithm:
             aggregation_length=config.trained_model().max_response_tokens,
             importance_correction=importance_correction(config),
             importance_correction_args=settings.importance_correction_args,
+            cliprange_value=settings.critic.cliprange_value,
         )
     )
-    if algorithm.needs_critic:
-        raise InputError(
-            f"{settings.algorithm_type} needs a critic, and there is none yet: take "
-            "reinforceplusplus, which has the same loss and no critic."
-        )
-    if algorithm.needs_teacher != (config.model.teacher_model_path is not None):
-        raise InputError(
-            f"{settings.algorithm_type} needs a teacher: name one as model.teacher_model_path."
-            if algorithm.needs_teacher
-            else f"{settings.algorithm_type} has no use for model.teacher_model_path; leave it out."
-        )
+    refuse_useless(config, algorithm)
     if algorithm.compares and settings.repeat_times < 2:
         raise InputError(
             f"{settings.algorithm_type} compares the rollouts of a group, so a group_size of "
@@ -161,7 +158,7 @@ async def build_rollouts(
     """
     device, settings = default_device(), config.trained_model()
     if weights is None:
-        refuse_what_does_not_fit(config, files, training=False)
+        refuse_what_does_not_fit(files, sampling_needs(config, files), training=False)
         loaded = load_model(files.directory, sampling_dtype(settings, device))
         weights = dict(loaded.named_parameters())
     async with AsyncExitStack() as opened:
@@ -188,15 +185,13 @@ def build_learning(
 ) -> Learning:
     """The learner of a run, where the checkpoint left it if there is one, and what is beside it."""
     device = default_device()
-    path = config.model.teacher_model_path
-    teacher = None if path is None else find_teacher(path, files)
-    refuse_what_does_not_fit(
-        config, files, training=True, reference=algorithm.needs_reference, teacher=teacher
-    )
+    companions = Companions.find(config, algorithm, files)
+    refuse_what_does_not_fit(files, tuning_needs(config, files, companions), training=True)
     longest = 2 * max_length(config.trained_model(), files.config)
     pack = config.trainer.max_token_len_per_gpu or longest
     pack = pack if config.trainer.use_dynamic_bsz else 1
     lora, dtype = config.model.lora, training_dtype(config, device)
+    adapters = lora_settings(lora) if lora.rank else None
     # With adapters a checkpoint's model is the merged one, so these start from the original.
     source = files.directory if checkpoint is None or lora.rank else checkpoint
     torch.manual_seed(config.seed)  # the adapters' initial weights
@@ -208,7 +203,7 @@ def build_learning(
             config.algorithm.optimizer, config.trainer.grad_clip, total_steps
         ),
         max_tokens_per_pack=pack,
-        lora=lora_settings(lora) if lora.rank else None,
+        lora=adapters,
         tokenizer=files.tokenizer,
     )
     if checkpoint is not None:
@@ -217,10 +212,30 @@ def build_learning(
     others = {}
     if algorithm.needs_reference and not lora.rank:  # which has the reference in itself
         others["reference"] = frozen(load_model(files.directory, torch.float32))
-    if teacher is not None:
-        others["teacher"] = frozen(load_model(teacher.directory, torch.float32))
+    if companions.teacher is not None:
+        others["teacher"] = frozen(load_model(companions.teacher.directory, torch.float32))
+    critic = None
+    if companions.critic is not None:
+        torch.manual_seed(config.seed)
+        critic = LocalCritic(
+            load_model(companions.critic.directory, torch.float32),
+            device=device,
+            compute_dtype=dtype,
+            optimizer=optimizer_settings(
+                config.algorithm.critic.optimizer, config.trainer.grad_clip, total_steps
+            ),
+            max_tokens_per_pack=pack,
+            lora=adapters,
+        )
+        if checkpoint is not None:
+            critic.load(checkpoint)
     return Learning(
-        learner, algorithm, others=others, samples_per_update=config.buffer.train_batch_size
+        learner,
+        algorithm,
+        others=others,
+        critic=critic,
+        critic_warmup=config.trainer.critic_warmup,
+        samples_per_update=config.buffer.train_batch_size,
     )
 
 
@@ -254,9 +269,7 @@ def reader(config: Config, data: Data, files: ModelFiles) -> Reader | None:
     return None
 
 
-def optimizer_settings(
-    optimizer: Optimizer, grad_clip: float, total_steps: int
-) -> OptimizerSettings:
+def optimizer_settings(optimizer: AdamW, grad_clip: float, total_steps: int) -> OptimizerSettings:
     """The configured optimizer of a run of this length."""
     return OptimizerSettings(
         lr=optimizer.lr,

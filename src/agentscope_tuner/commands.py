@@ -24,6 +24,7 @@ from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.schema import Config, notices
 from agentscope_tuner.engine.base import RolloutSource
 from agentscope_tuner.engine.check import check_workflow
+from agentscope_tuner.engine.companions import Companions
 from agentscope_tuner.engine.evaluate import EvaluateOptions, evaluate_models
 from agentscope_tuner.engine.experience import FromSamples
 from agentscope_tuner.engine.loop import LoopSettings, TrainingLoop
@@ -155,7 +156,7 @@ async def check(
     task = build_taskset(config).next_batch()[0]
     sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
     files = ModelFiles.find(config.trained_model().model_path)
-    needs = tuning_needs(config, files, reference=algorithm.needs_reference)
+    needs = tuning_needs(config, files, Companions.find(config, algorithm, files))
     rollouts = await build_rollouts(config, files, None, workflow_func, judge_func)
     try:
         await check_workflow(rollouts, files.tokenizer, task, sampling, config.seed, needs)

@@ -1,6 +1,7 @@
 """Section 3: PPO's loss and advantages, returns to go, whitening."""
 
 import pytest
+import torch
 from worked import advantages, at_ratios, group, rollout, token_advantages
 
 from agentscope_tuner.algorithms.advantage import whiten
@@ -46,6 +47,18 @@ def test_gae(gamma, lam, expected, white):
         assert whiten([raw])[0].tolist() == close(white, abs=1e-5)
         estimate([RolloutGroup("g", {}, [member])])
         assert token_advantages(member)[0] == close(white, abs=1e-5)
+
+
+def test_a_clipped_value_has_no_gradient_away_from_its_return():
+    value_loss = get_algorithm(algorithm_type="ppo").value_loss
+    values_N = torch.tensor([0.9, 0.9, 0.1], requires_grad=True)
+    columns = {"value": torch.tensor([0.2, 0.8, 0.2]), "return": torch.tensor([1.0, 1.0, 1.0])}
+    loss_N, metrics = value_loss(values_N, columns)
+    loss_N.sum().backward()
+    # v_old .2, v .9, R 1, range .5: the value clipped to .7 counts, which does not move
+    assert loss_N.tolist() == close([0.045, 0.005, 0.405], abs=1e-5)
+    assert values_N.grad.tolist() == close([0, -0.1, -0.9], abs=1e-5)
+    assert metrics["clip_fraction"].tolist() == [1, 0, 0]
 
 
 def test_gae_steps_over_what_was_observed():

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, MistralConfig
 from agentscope_tuner.config.arguments import DatasetConfig, TunerModelConfig
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.config.schema import Config
+from agentscope_tuner.engine.companions import Companions
 from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.engine.needs import (
     refuse_what_does_not_fit,
@@ -41,7 +42,8 @@ def billion() -> ModelFiles:
 
 
 def needed(files: ModelFiles, *settings: str, reference: bool = False) -> float:
-    return total(tuning_needs(config_with(*settings), files, reference=reference)) - 1e9
+    companions = Companions(reference=reference)
+    return total(tuning_needs(config_with(*settings), files, companions)) - 1e9
 
 
 def test_full_tuning_holds_20_bytes_a_parameter_in_bf16(billion: ModelFiles) -> None:
@@ -66,6 +68,16 @@ def test_a_reference_is_a_further_copy_but_for_adapters(billion: ModelFiles) -> 
     assert needed(billion, LORA, reference=True) == needed(billion, LORA)
 
 
+def test_a_critic_is_trained_like_the_policy_but_not_sampled_from(billion: ModelFiles) -> None:
+    parameters = count_parameters(BILLION)
+    for settings, bytes_each in (((), 18), (("trainer.dtype=float32",), 16)):
+        config = config_with(*settings)
+        needs = tuning_needs(config, billion, Companions(critic=billion))
+        assert needs["critic"] == bytes_each * parameters
+    adapters = tuning_needs(config_with(LORA), billion, Companions(critic=billion))
+    assert 2 * parameters < adapters["critic"] < 2.2 * parameters
+
+
 def test_auxiliary_models_count_once_for_each_that_is_loaded(
     billion: ModelFiles, tiny_model: Path
 ) -> None:
@@ -82,18 +94,21 @@ def test_adapters_fit_where_full_tuning_does_not(
 ) -> None:
     free = 10 * count_parameters(BILLION) + 10**9
     monkeypatch.setattr("agentscope_tuner.inference.memory.free_memory", lambda device: free)
-    refuse_what_does_not_fit(config_with(LORA), billion, training=True)
+    companions = Companions()
+    adapters = tuning_needs(config_with(LORA), billion, companions)
+    refuse_what_does_not_fit(billion, adapters, training=True)
     message = r"Tuning this llama model of 1\.\d\dB parameters needs about .* optimizer 10\.\d"
+    needs = tuning_needs(config_with(), billion, companions)
     with pytest.raises(InputError, match=message):
-        refuse_what_does_not_fit(config_with(), billion, training=True)
+        refuse_what_does_not_fit(billion, needs, training=True)
 
 
 def test_a_model_that_only_the_sampler_knows_is_refused_before_it_is_loaded() -> None:
     mistral = MistralConfig(hidden_size=64, intermediate_size=64, num_hidden_layers=1)
     files = ModelFiles(Path("nowhere"), mistral, tokenizer=None)
-    refuse_what_does_not_fit(config_with(), files, training=False)
+    refuse_what_does_not_fit(files, sampling_needs(config_with(), files), training=False)
     with pytest.raises(InputError, match="cannot train a model of type 'mistral'"):
-        refuse_what_does_not_fit(config_with(), files, training=True)
+        tuning_needs(config_with(), files, Companions())
 
 
 def test_the_estimate_of_a_learner_is_what_it_holds(tiny_model: Path) -> None:

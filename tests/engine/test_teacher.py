@@ -75,7 +75,6 @@ def test_a_teacher_of_another_tokenizer_is_refused(
     [
         ("jsd", False, "jsd needs a teacher: name one as model.teacher_model_path"),
         ("reinforceplusplus", True, "no use for model.teacher_model_path"),
-        ("ppo", False, "ppo needs a critic, and there is none yet: take reinforceplusplus"),
     ],
 )
 def test_what_an_algorithm_needs_is_told(

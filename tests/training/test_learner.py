@@ -222,7 +222,7 @@ def test_bfloat16_compute_is_close_to_float32_and_keeps_small_updates(llama):
     assert torch.cosine_similarity(a, b, dim=0) > 0.99
     assert all(w.grad.dtype == torch.float32 for w in low._masters.by_name.values())
     before = snapshot(low)
-    for group in low._optimizer.param_groups:
+    for group in low._updates.optimizer.param_groups:
         group["lr"] = 0.0
     low.settings = OptimizerSettings(lr=1e-7)
     low.optim_step(at=0)

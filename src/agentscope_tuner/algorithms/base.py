@@ -3,8 +3,7 @@
 An optimizer batch takes this way:
 
 1. the learner fills the columns of `before_advantages`; `advantages` sets what each rollout, call
-or
-   token was worth;
+   or token was worth;
 2. before the step's first update the learner fills the columns of `before_updates`;
 3. before each update of an algorithm whose `scope` is more than one token, the learner fills
    `current`, in a pass without gradient;
@@ -98,6 +97,14 @@ class Algorithm:
 
     def loss(self, tokens: Tokens) -> tuple[Tensor, Metrics]:
         """Loss per token [N], before its weight, and metrics."""
+        raise NotImplementedError
+
+    def value_loss(self, values_N: Tensor, columns: Mapping[str, Tensor]) -> tuple[Tensor, Metrics]:
+        """The critic's loss per token [N], of which it takes the mean over the batch, and metrics.
+
+        `values_N` have a gradient; `columns` are the batch's at these tokens. Asked for where
+        `needs_critic`.
+        """
         raise NotImplementedError
 
     def after_step(self, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> None:

@@ -10,7 +10,7 @@ where an advantage takes one number a rollout, their sum.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from agentscope_tuner.algorithms.kl import KlTerm
 from agentscope_tuner.algorithms.mismatch import Correction
 from agentscope_tuner.algorithms.policy_loss import PolicyLoss
 from agentscope_tuner.algorithms.token_rewards import penalised
+from agentscope_tuner.algorithms.value_loss import ValueLoss
 from agentscope_tuner.trajectory import RolloutGroup
 
 WIDEST: tuple[Scope, ...] = ("token", "sequence", "pair", "batch")
@@ -42,6 +43,7 @@ class PolicyGradient(Algorithm):
     entropy_coef: float = 0.0
     aggregation: Aggregation = "token-mean"
     aggregation_length: int = 1
+    value_loss: ValueLoss = field(default_factory=ValueLoss)
     data: Data = "rollouts"
 
     @property

@@ -26,6 +26,7 @@ from agentscope_tuner.algorithms.mismatch import Correction
 from agentscope_tuner.algorithms.policy_gradient import PolicyGradient
 from agentscope_tuner.algorithms.policy_loss import PolicyLoss
 from agentscope_tuner.algorithms.types import AlgorithmType
+from agentscope_tuner.algorithms.value_loss import ValueLoss
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.functions import load_function
 
@@ -52,6 +53,8 @@ class AlgorithmSettings:
     """The constant L of `seq-mean-token-sum-norm`."""
     importance_correction: str = "none"
     importance_correction_args: Mapping[str, Any] = field(default_factory=dict)
+    cliprange_value: float = 0.5
+    """Of the critic, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def get_algorithm(settings: AlgorithmSettings | None = None, **changes: Any) -> 
         entropy_coef=given.entropy_coef,
         aggregation=aggregation,  # type: ignore[arg-type]
         aggregation_length=given.aggregation_length,
+        value_loss=ValueLoss(given.cliprange_value),
         data=kind.data,
     )
     _refuse_without_effect(algorithm, given)

@@ -10,8 +10,7 @@ from agentscope_tuner.config.keys import Section, effect
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 
-@with_trinitys_keys("algorithm.optimizer")
-class Optimizer(Section):
+class AdamW(Section):
     """AdamW and its schedule."""
 
     lr: float = effect(1e-6, "Learning rate after warm-up.", gt=0)
@@ -41,6 +40,26 @@ class Optimizer(Section):
         if self.lr_warmup_steps < 0:
             return int(self.lr_warmup_steps_ratio * total_steps)
         return self.lr_warmup_steps
+
+
+@with_trinitys_keys("algorithm.optimizer")
+class Optimizer(AdamW):
+    """AdamW and its schedule."""
+
+
+class CriticOptimizer(AdamW):
+    """AdamW and its schedule, of the critic."""
+
+    lr: float = effect(1e-5, "Learning rate after warm-up.", gt=0)
+
+
+class Critic(Section):
+    """The critic of `ppo`; it begins from model.critic_model_path."""
+
+    cliprange_value: float = effect(
+        0.5, "How far a value may move from what it was before the step.", gt=0
+    )
+    optimizer: CriticOptimizer = Field(default_factory=CriticOptimizer)
 
 
 class KlArgs(Section):
@@ -103,6 +122,7 @@ class Algorithm(Section):
     )
     entropy_loss_fn_args: EntropyLossArgs = Field(default_factory=EntropyLossArgs)
 
+    critic: Critic = Field(default_factory=Critic)
     importance_correction: str | None = effect(
         None,
         "What makes up for a sampler whose probabilities are not the learner's: none, truncated, "

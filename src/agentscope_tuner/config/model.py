@@ -78,5 +78,10 @@ class Model(Lengths):
         None,
         "The teacher of on_policy_distill and jsd, which has this model's tokenizer; else empty.",
     )
+    critic_model_path: str | None = effect(
+        None,
+        "The model that the critic of ppo begins from, which has this model's tokenizer; empty: "
+        "model_path.",
+    )
     lora: Lora = Field(default_factory=Lora)
     tinker: Tinker = Field(default_factory=Tinker)

@@ -41,6 +41,9 @@ class Trainer(Section):
     dtype: Literal["auto", "bfloat16", "float32"] = effect(
         "auto", "Precision of training; auto: the sampler's, or float32 where that is float16."
     )
+    critic_warmup: int = effect(
+        0, "So many first steps train the critic alone, and leave the policy as it is.", ge=0
+    )
     ulysses_sequence_parallel_size: int = not_here(
         1, "Devices that one sequence is split over.", _ONE_DEVICE, gt=0
     )

@@ -24,7 +24,7 @@ def with_trinitys_keys(path: str) -> Callable[[type[S]], type[S]]:
             if row.key not in section.model_fields
         }
         for name, below in sections_of(path).items():
-            if name not in section.model_fields:
+            if name not in section.model_fields | fields.keys():
                 fields[name] = _section(name, below)
         extended = create_model(
             section.__name__,

@@ -63,8 +63,9 @@ class Columns(Protocol):
         ...
 
 
-class Learner(Columns, Protocol):
-    """Holds the weights that are tuned. Its verbs are called from one thread, always the same."""
+class Tuned(Columns, Protocol):
+    """Weights that are tuned: the policy's, or a critic's. The verbs are called from one thread,
+    always the same."""
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
         """Add the gradient of one prepared batch; returns metrics."""
@@ -74,10 +75,15 @@ class Learner(Columns, Protocol):
         """Update the weights where `at` steps of the run are done; returns metrics."""
         ...
 
-    def weights(self) -> Mapping[str, Tensor]:
-        """The weights as they are sampled from, under their Hugging Face names."""
+    def save(self, directory: Path) -> None:
+        """Write what resuming needs into a checkpoint's `tuner_state/`; a learner also writes the
+        complete Hugging Face model directory around it."""
         ...
 
-    def save(self, directory: Path) -> None:
-        """Write a complete Hugging Face model directory; `tuner_state/` inside is for resuming."""
+
+class Learner(Tuned, Protocol):
+    """Holds the policy."""
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights as they are sampled from, under their Hugging Face names."""
         ...

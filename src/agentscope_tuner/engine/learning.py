@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
-from agentscope_tuner.engine.base import Columns, Learner
+from agentscope_tuner.engine.base import Columns, Learner, Tuned
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.trajectory import RolloutGroup
 
@@ -26,15 +27,21 @@ class Learning:
         algorithm: Algorithm,
         *,
         others: Mapping[str, Columns] | None = None,
+        critic: Tuned | None = None,
+        critic_warmup: int = 0,
         samples_per_update: int | None = None,
     ) -> None:
         """`others` fill the columns that they are listed under, the learner every other one.
 
-        `samples_per_update`: model calls that an update takes at least; None: the whole step's.
+        `critic` fills the column `value` and learns from every update's batch; in the first
+        `critic_warmup` steps it alone does. `samples_per_update`: model calls that an update takes
+        at least; None: the whole step's.
         """
         self.learner = learner
         self.algorithm = algorithm
-        self._others = dict(others or {})
+        self._others = {**(others or {}), **({"value": critic} if critic is not None else {})}
+        self._critic = critic
+        self._critic_warmup = critic_warmup
         self._samples_per_update = samples_per_update
 
     def step(self, step: int, groups: Sequence[RolloutGroup]) -> dict[str, float]:
@@ -59,6 +66,12 @@ class Learning:
         algorithm.after_step(learnt, groups)
         return learnt
 
+    def save(self, directory: Path) -> None:
+        """Write a checkpoint of everything that learns."""
+        self.learner.save(directory)
+        if self._critic is not None:
+            self._critic.save(directory)
+
     def release(self) -> None:
         """Give the memory of all models back."""
         for model in (self.learner, *self._others.values()):
@@ -70,7 +83,14 @@ class Learning:
             self._fill(batch, {"current"})
         algorithm.prepare(batch)
         refuse_what_is_not_finite(step, batch)
-        metrics = self.learner.forward_backward(batch, algorithm)
+        values: dict[str, float] = {}
+        if self._critic is not None:
+            values = self._critic.forward_backward(batch, algorithm)
+            values |= self._critic.optim_step(done)
+        if step <= self._critic_warmup:
+            batch.store()
+            return {"train/tokens": float(len(batch)), **values}
+        metrics = values | self.learner.forward_backward(batch, algorithm)
         if not math.isfinite(metrics.get("policy/loss", 0.0)):
             raise RunError(
                 f"The loss of step {step} is {metrics['policy/loss']}: lower the learning rate, or "

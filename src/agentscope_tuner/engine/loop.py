@@ -140,14 +140,14 @@ class TrainingLoop:
 
     async def _save(self) -> None:
         if self._saved != self.step:
-            save = self.learning.learner.save
+            save = self.learning.save
             await self._learner_thread.run(self.record.save, self.step, save, self.state_dict())
             self._saved = self.step
 
     async def _save_in_spite_of(self, fault: Exception, state: Mapping[str, object]) -> None:
         """Save the last step although the run has failed."""
         try:
-            save = self.learning.learner.save
+            save = self.learning.save
             await self._learner_thread.run(self.record.save, self.step, save, state)
         except Exception as error:
             fault.add_note(f"Step {self.step}, the last, could not be saved either: {error!r}")

@@ -57,17 +57,6 @@ class ModelFiles:
         return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
-def find_teacher(path: str, student: ModelFiles) -> ModelFiles:
-    """The teacher's files. Raises InputError unless it has the student's tokens."""
-    teacher = ModelFiles.find(path)
-    if teacher.tokenizer.get_vocab() != student.tokenizer.get_vocab():
-        raise InputError(
-            f"The teacher {path} has another tokenizer than the model that is tuned: it cannot "
-            "judge that model's tokens."
-        )
-    return teacher
-
-
 def default_device() -> torch.device:
     """The accelerator if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

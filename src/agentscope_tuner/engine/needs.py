@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentscope_tuner.config.model import Lora
 from agentscope_tuner.config.schema import Config
+from agentscope_tuner.engine.companions import Companions
 from agentscope_tuner.engine.models import (
     ModelFiles,
     default_device,
@@ -11,13 +12,14 @@ from agentscope_tuner.engine.models import (
     training_dtype,
 )
 from agentscope_tuner.inference.memory import (
+    Needs,
     count_parameters,
     model_name,
     refuse_too_little_memory,
 )
 from agentscope_tuner.training.forward import check_trainable
 from agentscope_tuner.training.lora import LoraSettings
-from agentscope_tuner.training.memory import tuning_bytes
+from agentscope_tuner.training.memory import critic_bytes, tuning_bytes
 
 
 def sampling_needs(config: Config, files: ModelFiles) -> dict[str, float]:
@@ -37,41 +39,26 @@ def sampling_needs(config: Config, files: ModelFiles) -> dict[str, float]:
     return needs
 
 
-def tuning_needs(
-    config: Config, files: ModelFiles, *, reference: bool, teacher: ModelFiles | None = None
-) -> dict[str, float]:
-    """The same with the learner; `reference`: whether the algorithm needs the starting model.
+def tuning_needs(config: Config, files: ModelFiles, companions: Companions) -> dict[str, float]:
+    """The same with the learner and the models beside it.
 
-    Raises InputError if the model is none that can be trained.
+    Raises InputError if a model is none that can be trained.
     """
     check_trainable(files.config)
     lora, dtype = config.model.lora, training_dtype(config, default_device())
-    learner = tuning_bytes(
-        files.config,
-        dtype,
-        lora_settings(lora) if lora.rank else None,
-        reference=reference,
-    )
-    if teacher is not None:
+    adapters = lora_settings(lora) if lora.rank else None
+    learner = tuning_bytes(files.config, dtype, adapters, reference=companions.reference)
+    if (teacher := companions.teacher) is not None:
         check_trainable(teacher.config)
         learner["teacher"] = float(count_parameters(teacher.config) * dtype.itemsize)
+    if (critic := companions.critic) is not None:
+        check_trainable(critic.config)
+        learner["critic"] = critic_bytes(critic.config, dtype, adapters)
     return learner | sampling_needs(config, files)
 
 
-def refuse_what_does_not_fit(
-    config: Config,
-    files: ModelFiles,
-    *,
-    training: bool,
-    reference: bool = False,
-    teacher: ModelFiles | None = None,
-) -> None:
-    """Raise InputError if a model cannot be served or trained here, or all of them need more memory
-    than is free."""
-    if training:
-        needs = tuning_needs(config, files, reference=reference, teacher=teacher)
-    else:
-        needs = sampling_needs(config, files)
+def refuse_what_does_not_fit(files: ModelFiles, needs: Needs, *, training: bool) -> None:
+    """Raise InputError if the models, which need so much, need more memory than is free."""
     what = "Tuning" if training else "Sampling from"
     refuse_too_little_memory(f"{what} {model_name(files.config)}", needs, default_device())
 

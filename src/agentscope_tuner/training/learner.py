@@ -6,7 +6,6 @@ learner elsewhere is one more class with the same ones. It knows no algorithm.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from agentscope_tuner.algorithms.base import Algorithm, Tokens
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.checkpoint.state import save_state
-from agentscope_tuner.errors import InputError, RunError
+from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.memory import free_memory
 from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.training import forward
@@ -35,6 +34,7 @@ from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import pack_batch
 from agentscope_tuner.training.saving import save_model_directory
 from agentscope_tuner.training.token_metrics import TokenMetrics
+from agentscope_tuner.training.updates import Updates
 
 LEARNER_STATE = "learner.pt"
 ADAPTER_DIRECTORY = "adapter"
@@ -64,22 +64,12 @@ class LocalLearner:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.model = forward.prepare(model, self.device)
-        self.settings = optimizer
         self.max_tokens_per_pack = max_tokens_per_pack
         self._tokenizer = tokenizer
-        self.step = 0
-        """Calls of `optim_step` so far."""
         self._adapters = None if lora is None else add_adapters(model, lora)
         model.activation_checkpointing_enable()  # takes effect in training mode only
         self._masters = MasterWeights(model, compute_dtype)
-        self._optimizer = torch.optim.AdamW(
-            list(self._masters.by_name.values()),
-            lr=optimizer.lr,
-            betas=optimizer.betas,
-            eps=optimizer.eps,
-            weight_decay=optimizer.weight_decay,
-            fused=True,
-        )
+        self._updates = Updates(self._masters.by_name, optimizer)
         per_token = activation_bytes_per_token(self.model)
         self._most_kept_tokens = free_memory(self.device) / 2 / per_token
         """Tokens of a pack up to which activations are kept and not computed again."""
@@ -131,27 +121,17 @@ class LocalLearner:
         fourth step. Without a gradient (no rollout had an advantage) the weights stay as they are;
         the schedule goes on. Raises RunError if the gradient is not finite.
         """
-        lr = self.settings.lr_at(at)
-        self.step += 1
-        grads = [w.grad for w in self._masters.by_name.values() if w.grad is not None]
-        grad_norm = float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
-        if not math.isfinite(grad_norm):
-            raise RunError(
-                f"the gradient of update {self.step} is not finite; lower the learning rate, or "
-                "compute in float32"
-            )
-        if grads:
-            if self.settings.grad_clip is not None and grad_norm > self.settings.grad_clip:
-                torch._foreach_mul_(grads, self.settings.grad_clip / grad_norm)
-            for group in self._optimizer.param_groups:
-                group["lr"] = lr
-            self._optimizer.step()
-            self._optimizer.zero_grad(set_to_none=True)
-            self._masters.publish()
+        metrics = self._updates.step(at)
+        self._masters.publish()
         # The sampler computes next.
         release_threads()
         give_back_freed_memory()
-        return {"policy/grad_norm": grad_norm, "policy/lr": lr}
+        return {f"policy/{name}": value for name, value in metrics.items()}
+
+    @property
+    def step(self) -> int:
+        """Calls of `optim_step` so far."""
+        return self._updates.done
 
     def weights(self) -> dict[str, Tensor]:
         """The model's weights under their Hugging Face names, in the compute dtype.
@@ -197,15 +177,13 @@ class LocalLearner:
         """
         adapters = self._masters.by_name if self._adapters is not None else {}
         return {
-            "step": self.step,
-            "optimizer": self._optimizer.state_dict(),
+            **self._updates.state_dict(),
             "adapters": {name: weight.detach() for name, weight in adapters.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self.step = state["step"]
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._updates.load_state_dict(state)
         with torch.no_grad():
             for name, weight in state["adapters"].items():
                 self._masters.by_name[name].copy_(weight)
@@ -213,7 +191,7 @@ class LocalLearner:
 
     def release(self) -> None:
         """Give the memory back; the learner cannot be used any more."""
-        self._optimizer.state.clear()
+        self._updates.release()
         self._masters.by_name.clear()
         for parameter in self.model.parameters():
             parameter.data = parameter.data.new_empty(0)

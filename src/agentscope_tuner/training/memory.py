@@ -73,6 +73,13 @@ def tuning_bytes(
     return needs
 
 
+def critic_bytes(config: PreTrainedConfig, dtype: torch.dtype, lora: LoraSettings | None) -> float:
+    """What a critic of this model holds: as `tuning_bytes`, but nothing is merged for a sampler."""
+    needs = tuning_bytes(config, dtype, lora, reference=False)
+    needs.pop("merged", None)
+    return sum(needs.values())
+
+
 def _of_glibc(name: str) -> Callable[..., int] | None:
     """The allocator's function, where there is one of this name."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

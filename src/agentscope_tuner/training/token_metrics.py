@@ -14,7 +14,8 @@ LARGEST = "_max"
 class TokenMetrics:
     """Sums and maxima over tokens, kept on the device until they are asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "policy") -> None:
+        self._prefix = prefix
         self._sums: dict[str, Tensor] = {}
         self._largest: dict[str, list[Tensor]] = {}
 
@@ -33,9 +34,6 @@ class TokenMetrics:
 
     def result(self, tokens: int) -> dict[str, float]:
         """Means over `tokens` tokens, and maxima."""
-        means = {f"policy/{name}": total.item() / tokens for name, total in self._sums.items()}
-        largest = {
-            f"policy/{name}": torch.stack(values).max().item()
-            for name, values in self._largest.items()
-        }
-        return means | largest
+        means = {name: total.item() / tokens for name, total in self._sums.items()}
+        largest = {name: torch.stack(values).max().item() for name, values in self._largest.items()}
+        return {f"{self._prefix}/{name}": value for name, value in (means | largest).items()}
