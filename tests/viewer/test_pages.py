@@ -12,13 +12,13 @@ from made_runs import a_group, make_run, write_steps
 
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.rollout.estimate import estimate_reward
+from agentscope_tuner.runs.estimates import clustered
 from agentscope_tuner.runs.index import index_path
 from agentscope_tuner.runs.rollouts import read_frames
+from agentscope_tuner.runs.table import RolloutTable
 from agentscope_tuner.viewer.filters import parse_filter
 from agentscope_tuner.viewer.library import Library
 from agentscope_tuner.viewer.pages import PAGES
-from agentscope_tuner.viewer.pages.run import clustered_error
-from agentscope_tuner.viewer.table import RolloutTable
 
 
 @pytest.fixture
@@ -70,8 +70,10 @@ def test_the_error_of_a_mean_is_clustered_by_task_as_evaluate_has_it():
     rewards = [r.reward for g in groups for r in g.rollouts]
     tasks = np.repeat(np.arange(4), 4)
     values = np.array([np.nan if r is None else r for r in rewards])
-    assert clustered_error(values, tasks) == pytest.approx(estimate_reward(groups).standard_error)
-    assert clustered_error(values[:4], tasks[:4]) is None
+    assert clustered(values, tasks).standard_error == pytest.approx(
+        estimate_reward(groups).standard_error
+    )
+    assert np.isnan(clustered(values[:4], tasks[:4]).standard_error)
 
 
 @pytest.mark.parametrize(

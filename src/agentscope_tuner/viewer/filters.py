@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.viewer.table import NAMES, NUMBERS, RolloutTable
+from agentscope_tuner.runs.table import NAMES, NUMBERS, RolloutTable
 
 _COMPARISON = re.compile(r"(\w+)(<=|>=|!=|<|>|=)(.+)")
 _NAMED = re.compile(r"(\w+):(.+)")

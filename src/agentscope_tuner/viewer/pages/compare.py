@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import sqrt
 from typing import Any
 
-import numpy as np
-
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.runs.estimates import evaluated_steps, paired_change, task_means
 from agentscope_tuner.viewer.library import Library, Run
 from agentscope_tuner.viewer.pages.run import run_page
-from agentscope_tuner.viewer.pages.runs import differences
+from agentscope_tuner.viewer.pages.runs import differences, number
 
 MAX_RUNS = 4
 MAX_FLIPPED = 60
@@ -40,44 +38,23 @@ def compare_page(library: Library, query: Mapping[str, str]) -> dict[str, Any]:
 
 def _changes(baseline: Run, other: Run) -> list[dict[str, Any]]:
     """The paired change of each evaluation set that both runs have, after their last evaluation."""
+    ours, theirs = evaluated_steps(baseline.table), evaluated_steps(other.table)
     changes = []
-    ours, theirs = _last_evaluations(baseline), _last_evaluations(other)
-    for name in ours.keys() & theirs.keys():
-        (step_a, a), (step_b, b) = ours[name], theirs[name]
-        tasks = sorted(a.keys() & b.keys())
-        moves = np.array([b[task] - a[task] for task in tasks])
-        error = float(moves.std(ddof=1)) / sqrt(len(moves)) if len(moves) > 1 else None
-        order = sorted(range(len(tasks)), key=lambda at: -abs(moves[at]))[:MAX_FLIPPED]
+    for name in [name for name in ours if name in theirs]:
+        steps = [ours[name][-1], theirs[name][-1]]
+        change = paired_change(
+            task_means(baseline.table, name, steps[0]), task_means(other.table, name, steps[1])
+        )
+        flipped = [(task, a, b) for task, (a, b) in change.moves.items() if a != b]
+        flipped.sort(key=lambda move: -abs(move[2] - move[1]))
         changes.append(
             {
                 "set": name,
-                "steps": [step_a, step_b],
-                "tasks": len(tasks),
-                "mean": float(moves.mean()) if len(moves) else None,
-                "error": error,
-                "flipped": [
-                    [f"{tasks[at]:012x}", a[tasks[at]], b[tasks[at]]]
-                    for at in order
-                    if abs(moves[at]) > 0
-                ],
+                "steps": steps,
+                "tasks": len(change.moves),
+                "mean": number(change.estimate.mean),
+                "error": number(change.estimate.standard_error),
+                "flipped": [[f"{task:012x}", a, b] for task, a, b in flipped[:MAX_FLIPPED]],
             }
         )
     return changes
-
-
-def _last_evaluations(run: Run) -> dict[str, tuple[int, dict[int, float]]]:
-    """Of each set the step of its last evaluation, and the mean reward of each task there."""
-    columns = run.table.columns
-    found = {}
-    for code in np.unique(columns["set"]):
-        name = run.table.name("set", int(code))
-        if name is None:
-            continue
-        rows = columns["set"] == code
-        step = int(columns["step"][rows].max())
-        rows &= (columns["step"] == step) & ~np.isnan(columns["reward"])
-        tasks, codes = np.unique(columns["task"][rows], return_inverse=True)
-        sums = np.bincount(codes, columns["reward"][rows], len(tasks))
-        means = sums / np.bincount(codes, minlength=len(tasks))
-        found[name] = (step, dict(zip(tasks.tolist(), means.tolist(), strict=True)))
-    return found

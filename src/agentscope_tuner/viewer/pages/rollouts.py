@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.runs.frames import said
 from agentscope_tuner.runs.index import IndexLine
+from agentscope_tuner.runs.table import NUMBERS
 from agentscope_tuner.viewer.filters import parse_filter
-from agentscope_tuner.viewer.frames import said
 from agentscope_tuner.viewer.library import Library, Run
-from agentscope_tuner.viewer.table import NUMBERS
 
 PAGE = 60
 """Rows of a list that are shown at once."""

@@ -6,19 +6,19 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.summary import training_key
+from agentscope_tuner.runs.estimates import clustered, evaluated_steps
+from agentscope_tuner.runs.files import CONFIG_FILE
 from agentscope_tuner.runs.identity import VERSIONS
 from agentscope_tuner.runs.log import FILE_NAME as LOG_FILE
-from agentscope_tuner.viewer.library import CONFIG_FILE, Library, Run
+from agentscope_tuner.viewer.library import Library, Run
 from agentscope_tuner.viewer.pages.runs import number, thin
 
 MAX_POINTS = 5000
@@ -89,31 +89,16 @@ def metric_help() -> list[dict[str, Any]]:
     return [section for section in sections if section["metrics"]]
 
 
-def clustered_error(rewards: NDArray[Any], tasks: NDArray[Any]) -> float | None:
-    """Standard error of the mean, clustered by task (see `rollout.estimate`)."""
-    known = ~np.isnan(rewards)
-    rewards, tasks = rewards[known].astype(float), tasks[known]
-    _, codes = np.unique(tasks, return_inverse=True)
-    count = int(codes.max(initial=-1)) + 1
-    if count < 2:
-        return None
-    sums = np.bincount(codes, rewards - rewards.mean(), count)
-    return sqrt(count / (count - 1) * float(np.square(sums).sum())) / len(rewards)
-
-
 def _standard_errors(run: Run) -> dict[str, dict[int, float | None]]:
     """Of the mean reward of each evaluation, by set and step."""
     columns = run.table.columns
     found: dict[str, dict[int, float | None]] = {}
-    for code in np.unique(columns["set"]):
-        name = run.table.name("set", int(code))
-        if name is None:
-            continue
-        of_set = columns["set"] == code
-        for step in np.unique(columns["step"][of_set]):
+    for name, steps in evaluated_steps(run.table).items():
+        of_set = columns["set"] == run.table.code("set", name)
+        for step in steps:
             rows = of_set & (columns["step"] == step)
-            error = clustered_error(columns["reward"][rows], columns["task"][rows])
-            found.setdefault(name, {})[int(step)] = error
+            estimate = clustered(columns["reward"][rows], columns["task"][rows])
+            found.setdefault(name, {})[step] = number(estimate.standard_error)
     return found
 
 
