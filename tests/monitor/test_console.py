@@ -80,38 +80,6 @@ def test_training_on_demonstrations_shows_the_loss() -> None:
     assert summary.changes == {"training: loss": (2.5, 2.0)}
 
 
-UNIFORM = {"reward/min": 0.0, "reward/max": 0.0, "train/tokens": 8.0, "train/skipped_tokens": 8.0}
-
-
-def remarks(*steps: dict[str, float]) -> list[str]:
-    console, output = plain()
-    console.start(9, Path("run"))
-    for number, metrics in enumerate(steps, 1):
-        console.log({"reward/mean": metrics["reward/min"], **metrics}, number)
-    return [line for line in output.getvalue().splitlines() if "nothing is learnt" in line]
-
-
-def test_rewards_that_never_vary_are_remarked_once_after_three_steps() -> None:
-    assert remarks(UNIFORM, UNIFORM) == []
-    [remark] = remarks(*[UNIFORM] * 9)
-    assert remark.startswith("every reward of the first 3 steps was 0:")
-    assert "astuner check" in remark
-
-
-def test_groups_that_are_uniform_each_by_itself_are_remarked_too() -> None:
-    [remark] = remarks(*[{**UNIFORM, "reward/max": 1.0}] * 9)
-    assert "all rollouts of a task had the same reward" in remark
-
-
-def test_one_step_that_teaches_is_enough_to_say_nothing() -> None:
-    teaching = {**UNIFORM, "reward/max": 1.0, "train/skipped_tokens": 4.0}
-    for at in range(3):
-        steps = [UNIFORM] * 9
-        steps[at] = teaching
-        assert remarks(*steps) == []
-    assert remarks(*[{**UNIFORM, "train/skipped_tokens": 0.0, "reward/max": 1.0}] * 9) == []
-
-
 def test_a_long_phase_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     console, output = plain()
     console.start(2, Path("run"))

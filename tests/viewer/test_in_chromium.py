@@ -82,6 +82,15 @@ def test_a_run_has_its_curves_and_a_table_behind_each(page):
     assert "test (held out" in shown
 
 
+def test_the_doctor_is_on_top_and_its_findings_open_their_rollouts(page):
+    go(page, "run", "What the doctor says", run="P/one")
+    found = page.run("document.querySelector('.doctor').innerText")
+    assert "▲ high" in found
+    assert "12 of 48 rollouts failed (workflow)" in found
+    page.run("document.querySelector('.doctor a').click()")
+    page.wait("document.title.startsWith('step1-0-3')")
+
+
 def test_keys_move_through_lists_rollouts_groups_and_steps(page):
     go(page, "step", "mean reward", run="P/one", step="2")
     page.press("j")

@@ -63,6 +63,12 @@ def test_a_run_has_its_steps_and_evaluations_in_order(library):
     assert meanings["reward/mean"] == "mean reward"
 
 
+def test_a_run_has_what_the_doctor_says(library):
+    found = PAGES["findings"](library, {"run": "P/one"})["findings"]
+    assert [finding["rule"] for finding in found][:2] == ["failures-workflow", "truncated"]
+    assert found[0]["rollouts"] == [{"id": "step1-0-3", "step": 1, "set": None, "says": ""}]
+
+
 def test_the_error_of_a_mean_is_clustered_by_task_as_evaluate_has_it():
     groups = [a_group(3, n) for n in range(4)]
     for n, group in enumerate(groups):

@@ -8,6 +8,7 @@ import typer
 
 from agentscope_tuner import __version__
 from agentscope_tuner.cli.check import check
+from agentscope_tuner.cli.diagnose import diagnose
 from agentscope_tuner.cli.environment import disable, enable, env
 from agentscope_tuner.cli.evaluate import evaluate
 from agentscope_tuner.cli.export import export
@@ -23,7 +24,7 @@ app = typer.Typer(
     name="astuner",
     help="Tune the model behind an agent by reinforcement learning, on the machine you have.",
     epilog="A first session: `astuner check main.py`, `astuner run main.py --set name=first`, "
-    "`astuner runs`, "
+    "`astuner runs`, `astuner diagnose checkpoints/AgentScope/first`, "
     "`astuner evaluate main.py --model <the original> --model checkpoints/AgentScope/first`, "
     "`astuner export checkpoints/AgentScope/first my-model`.",
     no_args_is_help=True,
@@ -55,7 +56,7 @@ def _show_version() -> None:
 
 PROGRAM_COMMANDS = (run, check, evaluate)
 """Those that run a script or a configuration."""
-OTHER_COMMANDS = (export, runs, view, show, select, prompt, enable, disable, env)
+OTHER_COMMANDS = (export, runs, view, show, diagnose, select, prompt, enable, disable, env)
 COMMANDS = [command.__name__ for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
 
 for command in PROGRAM_COMMANDS:

@@ -28,6 +28,11 @@ Settings = Annotated[
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 """For commands that run a script: arguments that are no options of theirs are the script's."""
 
+RunDirectory = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
 WorkflowFunction = Annotated[
     str,
     typer.Argument(

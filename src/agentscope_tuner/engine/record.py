@@ -21,6 +21,9 @@ from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.curve import draw_reward_curve
 from agentscope_tuner.monitor.jsonl import FILE_NAME, read_metrics
 from agentscope_tuner.monitor.summary import RunSummary
+from agentscope_tuner.runs.diagnosis.finding import Finding
+from agentscope_tuner.runs.diagnosis.rules import Doctor, diagnose
+from agentscope_tuner.runs.files import RunFiles
 from agentscope_tuner.runs.live import LiveFile
 from agentscope_tuner.runs.log import RunLog
 from agentscope_tuner.runs.writer import RolloutWriter
@@ -58,6 +61,7 @@ class RunRecord:
         self._rollouts = RolloutWriter(info.directory)
         self._live = LiveFile(info.directory, total_steps)
         self._log_file = RunLog(info.directory)
+        self._doctor = Doctor(info.directory)
         self._step = info.resumed_step or 0
         self._metrics: dict[str, float] = {}
         """The last value of every metric."""
@@ -103,6 +107,9 @@ class RunRecord:
         self._log(metrics, step)
         self._save_state("running")
         self._store.refuse_unknown_best(self._metrics)
+        if self._doctor.is_due(step):
+            self._rollouts.drain()
+            self._advise(lambda: self._doctor.look(step))
 
     def evaluation(
         self, step: int, name: str, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
@@ -144,14 +151,17 @@ class RunRecord:
         problems: list[Exception] = []
         closes = [self._rollouts.close, lambda: self._save_state(status)]
         closes += [monitor.close for monitor in self._started]
-        for close in (*closes, self._live.end, lambda: self._close_log(status)):
+        for close in (*closes, self._live.end):
             try:
                 close()
             except Exception as error:  # a tracker may raise anything
                 problems.append(error)
-        if problems and status != "failed":
-            raise problems[0]
-        self._summarize(status)
+        try:
+            if problems and status != "failed":
+                raise problems[0]
+            self._summarize(status)
+        finally:
+            self._close_log(status)
 
     def _summarize(self, status: RunStatus) -> None:
         metrics_file = self.directory / FILE_NAME
@@ -169,6 +179,8 @@ class RunRecord:
         if self.checkpoint is not None:
             paths["model"] = self.checkpoint
         self.console.finish(RunSummary.of(records, paths))
+        if status != "failed":  # which is told by itself
+            self._advise(lambda: diagnose(RunFiles(self.directory)))
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         self._metrics |= metrics
@@ -177,6 +189,17 @@ class RunRecord:
             monitor.log(metrics, step)
         self.console.log(metrics, step)
         self._log_file.say(f"step {step}/{self._total_steps}: {_headline(metrics)}")
+
+    def _advise(self, look: Callable[[], Sequence[Finding]]) -> None:
+        """Say what a look at the run finds. No look is worth the run: what goes wrong is logged."""
+        try:
+            lines = [line for finding in look() for line in finding.lines()]
+        except Exception:
+            logger.exception("The run's numbers could not be looked at.")
+            return
+        for line in lines:
+            self.console.note(line)
+            self._log_file.say(line)
 
     def _close_log(self, status: RunStatus) -> None:
         self._log_file.say(f"{status} after step {self._step}")

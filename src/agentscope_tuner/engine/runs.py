@@ -59,6 +59,14 @@ def find_runs(directory: Path) -> list[RunRow]:
     return sorted(map(_row, found), key=lambda row: row.changed)
 
 
+def find_run(directory: Path) -> RunRow:
+    """The one run in a directory, or that it is. Raises InputError: there are several, or none."""
+    rows = find_runs(directory)
+    if len(rows) != 1:
+        raise InputError(f"{directory} has {len(rows)} runs: name one of them.")
+    return rows[0]
+
+
 def _row(directory: Path) -> RunRow:
     try:
         state = RunState.load(directory)

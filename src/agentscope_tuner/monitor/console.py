@@ -14,7 +14,6 @@ from rich.console import Console
 
 from agentscope_tuner.monitor.live import LiveArea
 from agentscope_tuner.monitor.progress import Progress, headline
-from agentscope_tuner.monitor.sameness import Sameness
 from agentscope_tuner.monitor.summary import RunSummary, eval_rewards
 from agentscope_tuner.monitor.text import duration
 from agentscope_tuner.visible import visible
@@ -42,7 +41,6 @@ class ConsoleMonitor:
         self._console = console or _Output()
         self._progress = Progress(total_steps=0)
         self._live: LiveArea | None = None
-        self._sameness = Sameness()
         self._last_line = 0.0
 
     def start(self, total_steps: int, run_directory: Path, resumed_step: int = 0) -> None:
@@ -70,8 +68,6 @@ class ConsoleMonitor:
             self._progress = self._progress.after_step(step, metrics, time.monotonic())
             if self._live is None:
                 self._print(self._step_line(metrics))
-            if (remark := self._sameness.after_step(metrics)) is not None:
-                self._print(remark)
         for name, reward in eval_rewards(metrics).items():
             self._print(f"{self._step(step)}  {name}: reward {reward:.3f}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class RunLog:
         """Take no more; may be called twice."""
         if self._handler is not None:
             logging.root.removeHandler(self._handler)
-            self._handler.close()
+            with contextlib.suppress(OSError):  # as `_File.handleError`
+                self._handler.close()
             self._handler = None
 
 

@@ -95,7 +95,7 @@ def page_of(report: Mapping[str, Any]) -> str:
 def _wanted(library: Library, name: str) -> Iterator[list[tuple[str, dict[str, str]]]]:
     """What a report has, in pieces, the most wanted first."""
     run = {"run": name}
-    yield [("run", run), ("files", run)]
+    yield [("run", run), ("findings", run), ("files", run)]
     overview = PAGES["run"](library, run)
     places = [{**run, "step": str(s["step"]), "set": s["set"] or ""} for s in overview["steps"]]
     table = library.run(name).table

@@ -17,7 +17,7 @@ from agentscope_tuner.viewer.pages.rollouts import (
     step_page,
     task_page,
 )
-from agentscope_tuner.viewer.pages.run import files_page, run_page
+from agentscope_tuner.viewer.pages.run import files_page, findings_page, run_page
 from agentscope_tuner.viewer.pages.runs import runs_page
 
 Page = Callable[[Library, Mapping[str, str]], dict[str, Any]]
@@ -25,6 +25,7 @@ Page = Callable[[Library, Mapping[str, str]], dict[str, Any]]
 PAGES: dict[str, Page] = {
     "runs": runs_page,
     "run": run_page,
+    "findings": findings_page,
     "files": files_page,
     "step": step_page,
     "list": list_page,

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from agentscope_tuner.checkpoint.lock import is_held
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.summary import training_key
+from agentscope_tuner.runs.diagnosis.rules import diagnose
 from agentscope_tuner.runs.estimates import clustered, evaluated_steps
 from agentscope_tuner.runs.files import CONFIG_FILE
 from agentscope_tuner.runs.identity import VERSIONS
@@ -58,6 +60,13 @@ def run_page(library: Library, query: Mapping[str, str]) -> dict[str, Any]:
         "steps": _steps(run),
         "help": metric_help(),
     }
+
+
+def findings_page(library: Library, query: Mapping[str, str]) -> dict[str, Any]:
+    """What the doctor has to say of the run, the gravest first."""
+    run = library.run(query["run"])
+    over = not is_held(run.directory)
+    return {"findings": [finding.plain() for finding in diagnose(run, over=over)]}
 
 
 def files_page(library: Library, query: Mapping[str, str]) -> dict[str, Any]:

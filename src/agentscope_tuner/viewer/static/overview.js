@@ -2,7 +2,7 @@
 import { curve, smoothed, sparkline } from "./charts.js";
 import { load } from "./data.js";
 import { address, h, link, number, seconds, table, when } from "./dom.js";
-import { choice, facts, heading, problem, section, stepName, withParam } from "./parts.js";
+import { choice, facts, heading, problem, rolloutLink, section, stepName, withParam } from "./parts.js";
 
 const STATES = { running: "▶", finished: "✓", interrupted: "‖", failed: "✕", killed: "†", damaged: "!" };
 const state = (status) => h("span", { class: `state ${status}` }, STATES[status] || "?", " ", status || "unknown");
@@ -111,6 +111,29 @@ function metricSections(help, page) {
 
 const varies = (values) => new Set(values.filter((v) => v !== null)).size > 1;
 
+const SIGNS = { high: "▲", medium: "◆", low: "●" };
+
+const diagnoses = new Map();
+
+// What the doctor says: the page does not wait for it, and shows the last answer meanwhile, so that nothing jumps.
+function doctor(name) {
+  const box = h("section", { class: "doctor", "aria-live": "polite" });
+  const item = (f) => h("li", { class: f.severity },
+    h("p", {}, h("b", {}, `${SIGNS[f.severity]} ${f.severity}`), " ", f.what),
+    h("p", { class: "small quiet" }, f.evidence),
+    f.rollouts.map((seen) => h("p", { class: "small" }, rolloutLink(name, seen, seen.id), seen.says && ` ${seen.says}`)),
+    h("p", {}, "→ ", f.do));
+  const show = (findings) => box.replaceChildren(...(findings.length
+    ? [h("h2", {}, "What the doctor says"), h("ul", {}, findings.map(item))] : []));
+  show(diagnoses.get(name) || []);
+  load("findings", { run: name }).then(({ findings }) => {
+    const same = JSON.stringify(diagnoses.get(name)) === JSON.stringify(findings);
+    diagnoses.set(name, findings);
+    if (!same) show(findings);
+  }, (error) => box.replaceChildren(problem(error)));
+  return box;
+}
+
 export async function run(route) {
   const name = route.params.run;
   const data = await load("run", { run: name });
@@ -155,6 +178,7 @@ export async function run(route) {
       heading(name, state(data.pulse.alive || data.status !== "running" ? data.status : "killed"),
         link("list", { run: name }, "all rollouts"), link("files", { run: name }, "configuration, log, files")),
       data.problem && problem({ message: data.problem }),
+      doctor(name),
       facts([
         ["step", `${data.step ?? "–"} of ${data.total_steps ?? "–"}`],
         ["reward", number(last("reward/mean"))],
