@@ -25,7 +25,7 @@ from agentscope_tuner.engine.companions import Companions, refuse_useless
 from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader, experts
 from agentscope_tuner.engine.learning import Learning
 from agentscope_tuner.engine.local import LocalRollouts
-from agentscope_tuner.engine.loop import Evaluation, Experience
+from agentscope_tuner.engine.loop import Evaluation
 from agentscope_tuner.engine.models import (
     POLICY,
     ModelFiles,
@@ -44,7 +44,9 @@ from agentscope_tuner.engine.needs import (
     sampling_needs,
     tuning_needs,
 )
+from agentscope_tuner.engine.pipeline import Experience
 from agentscope_tuner.engine.record import RunRecord
+from agentscope_tuner.engine.schedule import Schedule
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_tasks
@@ -99,6 +101,41 @@ def importance_correction(config: Config) -> str:
     settings = config.algorithm
     default = "none" if settings.algorithm_type in ("sft", "cpt", "dpo") else "truncated"
     return settings.importance_correction or default
+
+
+def build_schedule(config: Config, algorithm: Algorithm) -> Schedule:
+    """When the sampler gets new weights, and how far it is ahead of the learner.
+
+    Raises InputError: a lag that max_staleness forbids, or a schedule that depends on speeds where
+    the same seed is to give the same weights, or where nothing happens at once.
+    """
+    if algorithm.data != "rollouts":  # nothing is sampled
+        return Schedule()
+    settings, bound = config.synchronizer, config.algorithm.sample_strategy_args.max_staleness
+    schedule = Schedule(
+        interval=settings.sync_interval,
+        offset=settings.sync_offset,
+        style=settings.sync_style,
+        bound=bound,
+        overlapped=settings.overlap,
+    )
+    if schedule.style == "fixed" and schedule.fixed_lag > schedule.max_lag:
+        raise InputError(
+            f"sync_interval {schedule.interval} and sync_offset {schedule.offset} let rollouts be "
+            f"{schedule.fixed_lag} steps old, and max_staleness allows {bound}: lower one of the "
+            "two, or raise max_staleness."
+        )
+    if schedule.by_the_clock and config.deterministic:
+        raise InputError(
+            f"With sync_style {schedule.style} it depends on speeds which weights draw a rollout, "
+            "so the run cannot be deterministic: take sync_style fixed."
+        )
+    if schedule.by_the_clock and not schedule.overlapped:
+        raise InputError(
+            f"sync_style {schedule.style} is about rollouts that are drawn while the learner "
+            "learns: leave synchronizer.overlap out, or take sync_style fixed."
+        )
+    return schedule
 
 
 def build_taskset(config: Config) -> Taskset:

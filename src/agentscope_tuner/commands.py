@@ -11,6 +11,7 @@ from agentscope_tuner.build import (
     build_experience,
     build_learning,
     build_rollouts,
+    build_schedule,
     build_taskset,
     reader,
     sampling_of,
@@ -30,6 +31,7 @@ from agentscope_tuner.engine.experience import FromSamples
 from agentscope_tuner.engine.loop import LoopSettings, TrainingLoop
 from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.engine.needs import tuning_needs
+from agentscope_tuner.engine.pipeline import Pipeline
 from agentscope_tuner.engine.record import LOOP_STATE, RunRecord
 from agentscope_tuner.engine.result import TuneResult
 from agentscope_tuner.engine.run_directory import (
@@ -56,6 +58,7 @@ async def run(
 ) -> TuneResult:
     """Train to the last step, or to a stop request; see `tune()`."""
     algorithm = build_algorithm(config)
+    schedule = build_schedule(config, algorithm)
     evaluations = build_evaluations(config)
     if workflow_func is None and algorithm.data == "rollouts":
         raise InputError("tune() needs a workflow_func: the agent whose model is tuned.")
@@ -69,6 +72,11 @@ async def run(
     console = ConsoleMonitor()
     for notice in notices(config):
         console.note(notice)
+    if algorithm.data != "rollouts" and schedule_keys(config):
+        console.note(
+            f"understood, without meaning here: {', '.join(schedule_keys(config))} (what is learnt "
+            "was not sampled, so no weights are handed over)"
+        )
     async with AsyncExitStack() as opened:  # closes what was opened, the last first
         lock = opened.enter_context(RunLock(place.directory))
         place = find_place(config, resume)  # another process may have begun or ended it meanwhile
@@ -102,10 +110,9 @@ async def run(
             eval_interval=config.explorer.eval_interval,
             seed=config.seed,
         )
-        loop = TrainingLoop(
-            rollouts, learning, experience, taskset, evaluations, record, settings, stop
-        )
-        opened.callback(loop.close)
+        pipeline = Pipeline(rollouts, experience, taskset, schedule)
+        loop = TrainingLoop(rollouts, learning, pipeline, evaluations, record, settings, stop)
+        opened.push_async_callback(loop.close)
         if state is not None:
             loop.load_state_dict(state["loop"])
             restore_random_state(state["random"])
@@ -153,7 +160,7 @@ async def check(
     if workflow_func is None:
         raise InputError("There is no workflow_func to check: give tune() one.")
     algorithm = build_algorithm(config)
-    task = build_taskset(config).next_batch()[0]
+    task = build_taskset(config).next_batch().tasks[0]
     sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
     files = ModelFiles.find(config.trained_model().model_path)
     needs = tuning_needs(config, files, Companions.find(config, algorithm, files))
@@ -180,6 +187,12 @@ async def evaluate(
         return await build_rollouts(config, files, None, workflow_func, judge_func)
 
     await evaluate_models(config, evaluations, EvaluateOptions(**options), open_rollouts)
+
+
+def schedule_keys(config: Config) -> list[str]:
+    """The keys of the schedule that were set."""
+    names = {"sync_style", "sync_interval", "sync_offset", "overlap"}
+    return [f"synchronizer.{name}" for name in sorted(names & config.synchronizer.model_fields_set)]
 
 
 def hyperparameters(config: Config) -> dict[str, HyperParameter]:

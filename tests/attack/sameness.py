@@ -81,7 +81,13 @@ def _read_at(name: Path, read: Read) -> Read:
 
 
 def _checkpoint_file(path: Path) -> Any:
-    return load_state(path) if path.suffix == ".pt" else path.read_bytes()
+    if path.suffix != ".pt":
+        return path.read_bytes()
+    state = load_state(path)
+    for ahead in state.get("loop", {}).get("ahead", ()):
+        drawn = json.loads(zstandard.decompress(ahead["groups"]))
+        ahead |= {"groups": _without_times(drawn), "seconds": 0}
+    return state
 
 
 def _metrics(run: Path) -> list[dict[str, float]]:

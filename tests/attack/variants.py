@@ -36,6 +36,14 @@ VARIANTS = (
     Variant("LoRA", (_LORA,)),
     Variant("sft", (_SFT,)),
     Variant("sft of adapters, the last kept", (_SFT, _LORA, "trainer.keep_last=1")),
+    Variant(
+        "weights every second step, a batch ahead",
+        ("synchronizer.sync_interval=2", "synchronizer.sync_offset=1"),
+    ),
+    Variant(
+        "a batch ahead, in turns, a nucleus",
+        ("synchronizer.sync_offset=1", "synchronizer.overlap=false", "model.top_p=0.9"),
+    ),
     Variant("several updates a step", ("buffer.train_batch_size=4",)),
     Variant(
         "several updates a step, a reference, a cosine learning rate",

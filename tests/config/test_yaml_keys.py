@@ -205,5 +205,5 @@ def test_the_published_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (line,) = notices(config)
     for key in ("cluster.gpu_per_node", "explorer.rollout_model.engine_num"):
         assert key in line
-    for key in ("sync_style", "sync_method", "sync_timeout"):
+    for key in ("sync_method", "sync_timeout"):
         assert f"synchronizer.{key}" in line

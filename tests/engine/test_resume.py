@@ -89,6 +89,10 @@ def uninterrupted(tiny_model: Path, data: Path, tmp_path_factory: pytest.TempPat
             "LoRA, the last and the best kept",
             *[("held-out rollouts", "checkpoint in place", "manifest", "checkpoint retired")],
         ),
+        (
+            "weights every second step, a batch ahead",
+            *[("checkpoint in place", "state of the loop", "rollouts")],
+        ),
     ],
 )
 def test_killed_while_it_writes_a_run_ends_as_if_nothing_had_happened(

@@ -31,9 +31,9 @@ def numbers(batch: list[dict]) -> list[int]:
 
 def run(tasks: Taskset) -> list[list[int]]:
     batches = []
-    while batch := tasks.next_batch():
-        batches.append(numbers(batch))
-        tasks.update(tasks.indices, [n % 3 / 2 for n in batches[-1]])
+    while (batch := tasks.next_batch()).tasks:
+        batches.append(numbers(batch.tasks))
+        tasks.update(batch.indices, [n % 3 / 2 for n in batches[-1]])
     return batches
 
 
@@ -78,8 +78,8 @@ def test_a_run_resumed_anywhere_goes_on_in_the_same_order(kind, size, batch_size
 
     first = taskset(size, batch_size, **arguments)
     for _ in range(stop):
-        batch = numbers(first.next_batch())
-        first.update(first.indices, [n % 3 / 2 for n in batch])
+        batch = first.next_batch()
+        first.update(batch.indices, [n % 3 / 2 for n in numbers(batch.tasks)])
     state = json.loads(json.dumps(first.state_dict()))
     second = taskset(size, batch_size, **arguments)
     second.load_state_dict(state)
@@ -96,7 +96,7 @@ def test_workflow_args_reach_every_task():
     rows = samples(2)
     args = {"max_turns": [3]}
     tasks = Taskset(rows, 2, selector=make_selector(rows, "sequential"), workflow_args=args)
-    first, second = tasks.next_batch()
+    first, second = tasks.next_batch().tasks
     assert first["workflow_args"] == {"max_turns": [3]}
     first["workflow_args"]["max_turns"].append(4)
     assert second["workflow_args"] == args == {"max_turns": [3]}
@@ -118,9 +118,9 @@ def test_tasks_are_plain_dictionaries_of_plain_values():
 
 def test_groups_that_failed_whole_tell_the_selector_nothing():
     tasks = taskset(4, 4, "difficulty_based", total_steps=2)
-    tasks.next_batch()
+    batch = tasks.next_batch()
     before = tasks.selector.state_dict()
-    tasks.update(tasks.indices, [None] * 4)
+    tasks.update(batch.indices, [None] * 4)
     assert tasks.selector.state_dict() == before
 
 

@@ -79,6 +79,17 @@ class EntropyLossArgs(Section):
     entropy_coef: float | None = effect(None, "Weight of the entropy in the loss; empty: 0.", ge=0)
 
 
+class SampleStrategyArgs(Section):
+    """Arguments of sample_strategy."""
+
+    max_staleness: int | None = effect(
+        None,
+        "Updates that rollouts may be old, under staleness_control: a fixed schedule that lets "
+        "them be older is refused, the other styles keep to it; empty: what a fixed one gives.",
+        ge=0,
+    )
+
+
 _PARTS = "see the table of docs/algorithms.md"
 
 
@@ -123,6 +134,13 @@ class Algorithm(Section):
     entropy_loss_fn_args: EntropyLossArgs = Field(default_factory=EntropyLossArgs)
 
     critic: Critic = Field(default_factory=Critic)
+    sample_strategy: Literal["default", "warmup", "staleness_control"] | None = effect(
+        None,
+        "default (or warmup, its other name): a step learns from its own rollouts; "
+        "staleness_control: likewise, if they are not older than max_staleness.",
+    )
+    sample_strategy_args: SampleStrategyArgs = Field(default_factory=SampleStrategyArgs)
+
     importance_correction: str | None = effect(
         None,
         "What makes up for a sampler whose probabilities are not the learner's: none, truncated, "
@@ -138,4 +156,10 @@ class Algorithm(Section):
             raise ValueError("kl_loss_fn_args.kl_coef has no effect without a kl_loss_fn")
         if self.entropy_loss_fn_args.entropy_coef and self.entropy_loss_fn == "none":
             raise ValueError("entropy_loss_fn_args.entropy_coef has no effect with none")
+        controlled = self.sample_strategy == "staleness_control"
+        if controlled != (self.sample_strategy_args.max_staleness is not None):
+            raise ValueError(
+                "sample_strategy staleness_control goes with sample_strategy_args.max_staleness, "
+                "and neither means anything without the other"
+            )
         return self

@@ -11,9 +11,10 @@ from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 _ONE_DEVICE = "there is one device"
 _ONE_PROCESS = "sampler and learner share one process"
-_NEWEST = "the sampler gets new weights after every step, so they are never older than asked for"
 
-SyncStyle = Literal["fixed", "dynamic_by_explorer", "explorer_driven", "trainer_driven"]
+SyncStyle = Literal["fixed", "explorer_driven", "trainer_driven", "fully_async"]
+_STYLES = {"dynamic_by_explorer": "explorer_driven", "dynamic_by_trainer": "trainer_driven"}
+"""Trinity's older names."""
 
 
 @with_trinitys_keys("trainer")
@@ -53,13 +54,27 @@ class Trainer(Section):
 class Synchronizer(Section):
     """How new weights reach the sampler."""
 
-    sync_style: SyncStyle = not_here("fixed", "Who asks for new weights.", _NEWEST)
+    sync_style: SyncStyle = effect(
+        "fixed",
+        "fixed: which weights draw a step's rollouts is known beforehand; trainer_driven, "
+        "explorer_driven, fully_async: the newest that there are, never older than under fixed.",
+    )
     sync_method: Literal["nccl", "checkpoint", "memory"] = not_here(
         "memory", "How weights travel.", _ONE_PROCESS
     )
-    sync_interval: int = not_here(1, "Steps between hand-overs.", _NEWEST, gt=0)
-    sync_offset: int = not_here(0, "Steps that the sampler runs ahead.", _NEWEST, ge=0)
+    sync_interval: int = effect(1, "Steps between hand-overs.", gt=0)
+    sync_offset: int = effect(0, "Steps that the sampler is ahead of the learner.", ge=0)
+    overlap: bool = effect(
+        True,
+        "Sample while the learner learns, as far as interval and offset allow; no: in turns, which "
+        "gives the same.",
+    )
     sync_timeout: float = not_here(3600.0, "Seconds to wait for weights.", _ONE_PROCESS, gt=0)
+
+    @field_validator("sync_style", mode="before")
+    @classmethod
+    def _by_its_newer_name(cls, value: object) -> object:
+        return _STYLES.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
 @with_trinitys_keys("cluster")

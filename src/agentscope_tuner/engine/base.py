@@ -43,7 +43,12 @@ class RolloutSource(Protocol):
         ...
 
     async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
-        """Sample from these weights from now on, as this version."""
+        """Sample from these weights from now on, as this version.
+
+        The learner may change them once this has returned. Where rollouts are under way (the
+        schedule `fully_async`), calls that have begun may end under the old ones; every token is
+        stamped with the version that drew it.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,18 +1,20 @@
 """The reinforcement learning loop, from top to bottom.
 
 A batch of tasks becomes groups of rollouts; the learner learns from them; the sampler gets the new
-weights. Where rollouts come from is the source's business, what is learnt from them the algorithm's
-(`learning.py`), how anything is shown or stored the record's.
+weights. When batches are drawn and weights handed over is the pipeline's business (`pipeline.py`),
+what is learnt from them the algorithm's (`learning.py`), how anything is shown or stored the
+record's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from agentscope_tuner.engine.base import RolloutSource, Sampling
 from agentscope_tuner.engine.learning import Learning
+from agentscope_tuner.engine.pipeline import Pipeline
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.engine.stopwatch import Stopwatch
@@ -21,7 +23,6 @@ from agentscope_tuner.executors import DaemonThreadPool
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.rollout.pass_at_k import pass_at_k
 from agentscope_tuner.seeds import derived_seed
-from agentscope_tuner.tasks import Taskset
 from agentscope_tuner.trajectory import RolloutGroup
 
 
@@ -46,18 +47,6 @@ class LoopSettings:
     seed: int
 
 
-class Experience(Protocol):
-    """Where the groups of a step come from: rollouts of its tasks, or what the tasks hold."""
-
-    async def collect(self, step: int, tasks: Sequence[dict[str, Any]]) -> list[RolloutGroup]:
-        """The groups of step number `step`, one a task."""
-        ...
-
-    def metrics(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
-        """What is to be logged of them."""
-        ...
-
-
 class TrainingLoop:
     """Runs steps until the last one, a stop request, or an error."""
 
@@ -65,8 +54,7 @@ class TrainingLoop:
         self,
         source: RolloutSource,
         learning: Learning,
-        experience: Experience,
-        taskset: Taskset,
+        pipeline: Pipeline,
         evaluations: Sequence[Evaluation],
         record: RunRecord,
         settings: LoopSettings,
@@ -74,8 +62,7 @@ class TrainingLoop:
     ) -> None:
         self.source = source
         self.learning = learning
-        self.experience = experience
-        self.taskset = taskset
+        self.pipeline = pipeline
         self.evaluations = evaluations
         self.record = record
         self.settings = settings
@@ -89,19 +76,19 @@ class TrainingLoop:
         # Always the same thread: OpenMP has workers for each thread that computes.
         self._learner_thread = DaemonThreadPool(1, "learner")
 
-    def state_dict(self) -> dict[str, object]:
-        """What the loop itself needs to go on."""
+    def state_dict(self, *, with_groups: bool = False) -> dict[str, object]:
+        """What the loop itself needs to go on; see `Pipeline.state_dict`."""
         return {
             "step": self.step,
-            "taskset": self.taskset.state_dict(),
             "algorithm": self.learning.algorithm.state_dict(),
+            **self.pipeline.state_dict(with_groups=with_groups),
         }
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on after the step that `state_dict` was taken at."""
         self.step = int(state["step"])  # type: ignore[call-overload]
         self._saved = self.step
-        self.taskset.load_state_dict(state["taskset"])  # type: ignore[arg-type]
+        self.pipeline.load_state_dict(self.step, state)
         algorithm: Any = state.get("algorithm", {})
         self.learning.algorithm.load_state_dict(algorithm)
 
@@ -125,7 +112,7 @@ class TrainingLoop:
         if self._saved is None:
             await self._evaluate()
         else:
-            await self._hand_over(self.step)
+            await self.pipeline.start(self.step, self.learning.learner.weights())
         while self.step < settings.total_steps:
             if self.stop.requested:
                 await self._save()
@@ -140,8 +127,9 @@ class TrainingLoop:
 
     async def _save(self) -> None:
         if self._saved != self.step:
-            save = self.learning.save
-            await self._learner_thread.run(self.record.save, self.step, save, self.state_dict())
+            await self.pipeline.settle(self.step)
+            save, state = self.learning.save, self.state_dict(with_groups=True)
+            await self._learner_thread.run(self.record.save, self.step, save, state)
             self._saved = self.step
 
     async def _save_in_spite_of(self, fault: Exception, state: Mapping[str, object]) -> None:
@@ -162,29 +150,31 @@ class TrainingLoop:
     async def _train_step(self) -> None:
         step = self.step + 1
         watch = Stopwatch()
-        tasks = self.taskset.next_batch()
-        with watch("rollout"):
-            groups = await self.experience.collect(step, tasks)
+        with watch("wait"):
+            batch = await self.pipeline.next(step)
+        groups = batch.groups
         if step == 1:
             refuse_total_failure("the first step", groups)
         with watch("train"):
             self._settled = None  # half an update is nothing to go on from
             learnt = await self._learner_thread.run(self.learning.step, step, groups)
         with watch("sync"):
-            await self._hand_over(step)
-        self.taskset.update(self.taskset.indices, [mean_reward(group) for group in groups])
+            await self.pipeline.after(step, self.learning.learner.weights())
+        self.pipeline.learnt(batch)
         self._settle(step)
-        metrics = {**self.experience.metrics(groups), **learnt, **watch.metrics()}
+        metrics = {**self.pipeline.metrics(batch), **learnt, **watch.metrics()}
         self.record.step(step, {**metrics, **throughput(metrics, groups)}, groups)
 
-    async def _hand_over(self, version: int) -> None:
-        await self.source.adopt(self.learning.learner.weights(), version)
-
-    def close(self) -> None:
-        """End the learner's thread."""
+    async def close(self) -> None:
+        """End what is under way."""
+        await self.pipeline.close()
         self._learner_thread.shutdown()
 
     async def _evaluate(self) -> None:
+        if self.evaluations:
+            await self.pipeline.settle(self.step)
+            if self.pipeline.version != self.step:
+                await self.pipeline.hand_over(self.step, self.learning.learner.weights())
         for evaluation in self.evaluations:
             watch = Stopwatch()
             total = len(evaluation.tasks) * evaluation.samples
@@ -214,12 +204,6 @@ def throughput(metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> 
     if rollouts:
         speed["throughput/sampled_tokens_per_s"] = sampled / metrics["time/rollout"]
     return speed
-
-
-def mean_reward(group: RolloutGroup) -> float | None:
-    """Over the rollouts that have a reward; None if none has."""
-    rewards = group.rewards
-    return sum(rewards) / len(rewards) if rewards else None
 
 
 def evaluation_seed(seed: int) -> int:

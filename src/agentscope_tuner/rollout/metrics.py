@@ -40,6 +40,22 @@ def summarize(groups: Sequence[RolloutGroup]) -> dict[str, float]:
     }
 
 
+def lag(groups: Sequence[RolloutGroup], version: int) -> dict[str, float]:
+    """How many updates the weights of version `version` are ahead of those that drew each token:
+    `policy/lag`, its mean, and `policy/lag_max`. Nothing was sampled: neither."""
+    lags = [
+        version - drawn_by
+        for group in groups
+        for rollout in group.rollouts
+        for segment in rollout.trajectory.sampled_segments()
+        if segment.sampled is not None
+        for drawn_by in segment.sampled.token_versions()
+    ]
+    if not lags:
+        return {}
+    return {"policy/lag": float(np.mean(lags)), "policy/lag_max": float(max(lags))}
+
+
 def _rewards(rewards: list[float]) -> dict[str, float]:
     if not rewards:
         return {}

@@ -12,6 +12,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -52,6 +53,15 @@ def make_tasks(
     return tasks
 
 
+@dataclass(frozen=True, slots=True)
+class TaskBatch:
+    """Some of the dataset's samples, as tasks."""
+
+    indices: list[int]
+    """Which samples they are; what `Taskset.update` wants to hear of."""
+    tasks: list[Task]
+
+
 FINGERPRINTED = 10_000
 """Samples at most, evenly spread, that a dataset is known by."""
 
@@ -77,21 +87,22 @@ class Taskset:
         self.selector = selector
         self.workflow_args = workflow_args
         self.steps_taken = 0
-        self.indices: list[int] = []
-        """Which samples the last batch holds; what `update` wants to hear of."""
         draws = len(samples) * total_epochs
         self.total_steps = -(-draws // batch_size) if total_steps is None else total_steps
         """How many batches there are in all."""
         self._draws = draws if total_steps is None else total_steps * batch_size
 
-    def next_batch(self) -> list[Task]:
+    def next_batch(self) -> TaskBatch:
         """The next `batch_size` tasks; empty when the run is over."""
         left = self._draws - self.steps_taken * self.batch_size
         if left <= 0:
-            return []
-        self.indices = self.selector.take(min(self.batch_size, left))
+            return TaskBatch([], [])
         self.steps_taken += 1
-        return make_tasks(self.samples, self.indices, self.workflow_args)
+        return self.batch_of(self.selector.take(min(self.batch_size, left)))
+
+    def batch_of(self, indices: list[int]) -> TaskBatch:
+        """The tasks of these samples, wherever the cursor stands."""
+        return TaskBatch(indices, make_tasks(self.samples, indices, self.workflow_args))
 
     def update(self, indices: Sequence[int], rewards: Sequence[float | None]) -> None:
         """Tell the selector the mean reward of each sample's group (None: every rollout failed)."""

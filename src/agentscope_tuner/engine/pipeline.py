@@ -1,0 +1,206 @@
+"""Batches of rollouts between their drawing and their learning.
+
+Batches are drawn one after another, in the order of their steps, as far ahead of the learner as
+the schedule allows; while it learns, or in turns with it. Which tasks they hold is decided for all
+steps of one version at once, when the first of them is begun, so that what a selector knows by then
+does not depend on speeds either. A checkpoint holds what was drawn by weights that will be gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from agentscope_tuner.engine.base import RolloutSource
+from agentscope_tuner.engine.held import pack_groups, unpack_groups
+from agentscope_tuner.engine.schedule import Schedule
+from agentscope_tuner.rollout.metrics import lag
+from agentscope_tuner.tasks import TaskBatch, Taskset
+from agentscope_tuner.trajectory import RolloutGroup
+
+
+class Experience(Protocol):
+    """Where the groups of a step come from: rollouts of its tasks, or what the tasks hold."""
+
+    async def collect(self, step: int, tasks: Sequence[dict[str, Any]]) -> list[RolloutGroup]:
+        """The groups of step number `step`, one a task."""
+        ...
+
+    def metrics(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
+        """What is to be logged of them."""
+        ...
+
+
+@dataclass(slots=True)
+class StepBatch:
+    """The tasks of a step, and what came of them."""
+
+    step: int
+    tasks: TaskBatch
+    groups: list[RolloutGroup] = field(default_factory=list)
+    seconds: float = 0.0
+    """What drawing them took."""
+
+
+class Pipeline:
+    """Draws the batches of a run in the order of its steps, and hands the sampler its weights."""
+
+    def __init__(
+        self,
+        source: RolloutSource,
+        experience: Experience,
+        taskset: Taskset,
+        schedule: Schedule,
+    ) -> None:
+        self._experience = experience
+        self._taskset = taskset
+        self.schedule = schedule
+        self.version = 0
+        """The weights that the sampler has."""
+        self._source = source
+        self._batches: dict[int, StepBatch] = {}
+        """Those that are not learnt from yet, by their steps."""
+        self._draws: dict[int, asyncio.Task[None]] = {}
+        """Those of them that are begun in this process, done or not."""
+        self._last_planned = 0
+        self._drawn_since = 0
+        """Batches drawn since the last hand-over."""
+        self._sampling = asyncio.Lock()
+
+    async def start(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Begin after step `step`, with its weights."""
+        await self._source.adopt(weights, step)
+        self.version = step
+
+    async def next(self, step: int) -> StepBatch:
+        """The batch of a step, drawn. Steps are asked for in their order."""
+        ahead = self.schedule.last_step(self.version)
+        self._plan(ahead)
+        if not self.schedule.overlapped:
+            ahead = min(ahead, step + self.schedule.offset)
+        self._begin(ahead)
+        await self._drawn(step if self.schedule.overlapped else ahead)
+        self._draws.pop(step, None)
+        return self._batches.pop(step)
+
+    def learnt(self, batch: StepBatch) -> None:
+        """Tell the selector how a batch went. In the order of the steps, before the next one."""
+        means = [mean_reward(group) for group in batch.groups]
+        self._taskset.update(batch.tasks.indices, means)
+
+    def metrics(self, batch: StepBatch) -> dict[str, float]:
+        """What is to be logged of a batch."""
+        ahead = lag(batch.groups, batch.step - 1) if self.schedule.max_lag else {}
+        metrics = self._experience.metrics(batch.groups)
+        return {**metrics, **ahead, "time/rollout": batch.seconds}
+
+    async def after(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Step number `step` is learnt: hand its weights over if it is time."""
+        if self._is_time(step):
+            await self.hand_over(step, weights)
+
+    async def hand_over(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Give the sampler the weights after step `step`, once older ones are not needed."""
+        await self._finish(self.schedule.last_step_before(step))
+        if self.schedule.style == "fully_async":
+            await self._source.adopt(weights, step)
+        else:
+            async with self._sampling:
+                await self._source.adopt(weights, step)
+        self.version = step
+        self._drawn_since = 0
+
+    async def settle(self, step: int) -> None:
+        """Draw what later weights than those after `step` must not, and let nothing run."""
+        await self._finish(max(self.schedule.last_step_before(step), *self._draws, 0))
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for draw in self._draws.values():
+            draw.cancel()
+        await asyncio.gather(*self._draws.values(), return_exceptions=True)
+        self._draws.clear()
+
+    def state_dict(self, *, with_groups: bool) -> dict[str, Any]:
+        """The taskset's cursor, and the batches ahead of the learner.
+
+        `with_groups`: with what was drawn for them, after `settle`; without, resuming draws them
+        again, by newer weights.
+        """
+        return {
+            "taskset": self._taskset.state_dict(),
+            "ahead": [
+                {
+                    "step": batch.step,
+                    "indices": list(batch.tasks.indices),
+                    "groups": pack_groups(batch.groups) if with_groups else None,
+                    "seconds": batch.seconds,
+                }
+                for batch in self._batches.values()
+            ],
+        }
+
+    def load_state_dict(self, step: int, state: Mapping[str, Any]) -> None:
+        """Go on after step `step`, where `state` was taken."""
+        self._taskset.load_state_dict(state["taskset"])
+        self._last_planned = step
+        for ahead in state.get("ahead", ()):
+            batch = StepBatch(ahead["step"], self._taskset.batch_of(ahead["indices"]))
+            self._batches[batch.step] = batch
+            self._last_planned = batch.step
+            if ahead["groups"] is not None:
+                batch.groups = unpack_groups(ahead["groups"], batch.tasks.tasks)
+                batch.seconds = ahead["seconds"]
+
+    def _is_time(self, step: int) -> bool:
+        schedule = self.schedule
+        if schedule.by_the_clock:
+            if schedule.last_step(self.version) <= step:
+                return True  # the next step's rollouts may not be that old
+            if schedule.style == "explorer_driven":
+                return self._drawn_since >= schedule.interval
+        return schedule.hands_over(step)
+
+    def _plan(self, last: int) -> None:
+        """Decide on the tasks of all steps up to this one."""
+        for step in range(self._last_planned + 1, min(last, self._taskset.total_steps) + 1):
+            self._batches[step] = StepBatch(step, self._taskset.next_batch())
+            self._last_planned = step
+
+    def _begin(self, last: int) -> None:
+        """Begin to draw all steps up to this one, each after the one before."""
+        before: asyncio.Task[None] | None = None
+        for step, batch in self._batches.items():
+            if step <= last and step not in self._draws and not batch.groups:
+                self._draws[step] = asyncio.create_task(self._draw(batch, before))
+            before = self._draws.get(step)
+
+    async def _draw(self, batch: StepBatch, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.shield(before)
+        async with self._sampling:
+            began = time.perf_counter()
+            batch.groups = await self._experience.collect(batch.step, batch.tasks.tasks)
+            batch.seconds = time.perf_counter() - began
+            self._drawn_since += 1
+
+    async def _finish(self, last: int) -> None:
+        self._plan(last)
+        self._begin(last)
+        await self._drawn(last)
+
+    async def _drawn(self, last: int) -> None:
+        for step in sorted(self._draws):
+            if step <= last:
+                await self._draws[step]
+
+
+def mean_reward(group: RolloutGroup) -> float | None:
+    """Over the rollouts that have a reward; None if none has."""
+    rewards = group.rewards
+    return sum(rewards) / len(rewards) if rewards else None
