@@ -23,6 +23,7 @@ from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.companions import Companions, refuse_useless
 from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader, experts
+from agentscope_tuner.engine.experts import Experts, experts_beside
 from agentscope_tuner.engine.learning import Learning
 from agentscope_tuner.engine.local import LocalRollouts
 from agentscope_tuner.engine.loop import Evaluation
@@ -222,6 +223,7 @@ def build_learning(
 ) -> Learning:
     """The learner of a run, where the checkpoint left it if there is one, and what is beside it."""
     device = default_device()
+    experts_of_a_step = build_experts(config, algorithm, files)
     companions = Companions.find(config, algorithm, files)
     refuse_what_does_not_fit(files, tuning_needs(config, files, companions), training=True)
     longest = 2 * max_length(config.trained_model(), files.config)
@@ -272,8 +274,27 @@ def build_learning(
         others=others,
         critic=critic,
         critic_warmup=config.trainer.critic_warmup,
+        experts=experts_of_a_step,
         samples_per_update=config.buffer.train_batch_size,
     )
+
+
+def build_experts(config: Config, algorithm: Algorithm, files: ModelFiles) -> Experts | None:
+    """What experts wrote down, for who learns from it.
+
+    Raises InputError, which names the sample, if it cannot be learnt from.
+    """
+    if not algorithm.needs_experts:
+        return None
+    dataset = config.buffer.experts
+    assert dataset.path is not None, "checked with the algorithm"
+    samples = load_samples(dataset.path, name=dataset.subset_name, split=dataset.split)
+    read = reader(config, "conversations", files)
+    assert read is not None
+    rollouts = config.buffer.batch_size * config.algorithm.repeat_times
+    found = Experts(samples, read, experts_beside(rollouts, dataset.expert_data_ratio), config.seed)
+    found.refuse_bad()
+    return found
 
 
 def build_experience(

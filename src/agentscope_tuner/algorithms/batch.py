@@ -17,6 +17,7 @@ shows them.
 | `entropy` | learner | of the distribution drawn from, in nats, before the update |
 | `learner` | learner | ln p under the weights that the update's gradient was taken at |
 | `advantage` | algorithm | how much better than expected |
+| `expert` | algorithm | 1 where somebody wrote the token down, 0 where it was sampled |
 | `weight` | algorithm | share of the batch's loss; they add up to 1 under `token-mean` |
 
 Shapes: N trained tokens of the batch. A **sample** is one model call.
@@ -65,8 +66,12 @@ class Batch:
         self,
         groups: Sequence[RolloutGroup],
         takes_part: Callable[[Rollout], bool] = has_advantage,
+        *,
+        step: int = 0,
     ) -> None:
         self.groups = groups
+        self.step = step
+        """Steps of the run that are done before this one."""
         self.rollouts: list[tuple[int, Rollout]] = []
         """Those that take part, with their numbers through all groups."""
         self.spans: dict[tuple[int, int], Span] = {}

@@ -100,6 +100,8 @@ class PolicyGradient(Algorithm):
     def advantages(self, groups: Sequence[RolloutGroup]) -> None:
         """What its advantage sets, of rewards with the penalty in them."""
         forget_token_advantages(groups)
+        if self.needs_experts:
+            groups = without_experts(groups)
         if self.kl_penalty is None:
             self.advantage(groups)
             return
@@ -109,6 +111,8 @@ class PolicyGradient(Algorithm):
     def prepare(self, batch: Batch) -> None:
         """The old policy, the share of every token, and what the loss itself couples."""
         columns = batch.columns
+        if self.needs_experts:
+            columns["expert"] = batch.expert_N.float()
         if not self._decoupled:
             columns["old"] = columns["sampler"]
         elif (old_N := columns.get("proximal", columns.get("current"))) is not None:
@@ -116,7 +120,8 @@ class PolicyGradient(Algorithm):
         columns["weight"] = weights(self.aggregation, batch, length=self.aggregation_length)
         if self.correction.decoupled and "old" in columns:
             log_w_N = columns["old"] - columns["sampler"]
-            columns["correction"] = self.correction.of_batch(log_w_N, batch)
+            weight_N = self.correction.of_batch(log_w_N, batch)
+            columns["correction"] = of_rollouts(weight_N, columns, otherwise=1.0)
         self.policy_loss.prepare(batch)
 
     def loss(self, tokens: Tokens) -> tuple[Tensor, Metrics]:
@@ -129,10 +134,11 @@ class PolicyGradient(Algorithm):
         if self.kl_loss is not None and "reference" in tokens.columns:
             reference_N = tokens.columns["reference"]
             kl_N = self.kl_loss.estimator(tokens.logprobs_N, reference_N, tokens.old_N)
+            kl_N = of_rollouts(kl_N, tokens.columns)
             loss_N = loss_N + self.kl_loss.kl_coef * kl_N
             metrics["kl_reference"] = kl_N.detach()
         if self.entropy_coef:
-            loss_N = loss_N - self.entropy_coef * tokens.entropy_N
+            loss_N = loss_N - self.entropy_coef * of_rollouts(tokens.entropy_N, tokens.columns)
         if self.data == "rollouts":
             metrics |= mismatch(tokens)
         return loss_N, metrics
@@ -163,14 +169,32 @@ class PolicyGradient(Algorithm):
         weight_N = tokens.columns.get("correction")
         if weight_N is None:  # a first update by tokens: their old policy is the current one
             weight_N = self.correction.of_tokens(tokens.old_N - tokens.columns["sampler"])
-        return weight_N
+        return of_rollouts(weight_N, tokens.columns, otherwise=1.0)
 
     def _corrected(self, weight_N: Tensor, tokens: Tokens) -> Tensor:
         plain_N = torch.exp(tokens.old_N - tokens.columns["sampler"])
-        return (weight_N - plain_N).abs().gt(1e-6 * plain_N).to(weight_N.dtype)
+        corrected_N = (weight_N - plain_N).abs().gt(1e-6 * plain_N).to(weight_N.dtype)
+        return of_rollouts(corrected_N, tokens.columns)
 
 
 PENALTY = "policy/kl_penalty"
+
+
+def without_experts(groups: Sequence[RolloutGroup]) -> list[RolloutGroup]:
+    """The groups of rollouts; what experts wrote down is worth 1."""
+    for rollout in (rollout for group in groups for rollout in group.rollouts if rollout.expert):
+        rollout.advantage = 1.0
+    return [group for group in groups if not any(rollout.expert for rollout in group.rollouts)]
+
+
+def of_rollouts(
+    values_N: Tensor, columns: Mapping[str, Tensor], *, otherwise: float = 0.0
+) -> Tensor:
+    """Values of tokens [N] where they were sampled, `otherwise` where an expert wrote them down."""
+    expert_N = columns.get("expert")
+    if expert_N is None:
+        return values_N
+    return torch.where(expert_N > 0, torch.full_like(values_N, otherwise), values_N)
 
 
 def mismatch(tokens: Tokens) -> Metrics:
@@ -180,6 +204,7 @@ def mismatch(tokens: Tokens) -> Metrics:
     """
     # In float64: nothing is cut off, and a ratio of e^100 is still a number.
     d_N = (tokens.logprobs_N.detach() - tokens.columns["sampler"]).double()
+    d_N = of_rollouts(d_N, tokens.columns)
     ratio_N = torch.exp(d_N)
     kl_N = torch.expm1(d_N) - d_N
     return {"ratio_mean": ratio_N, "ratio_max": ratio_N, "kl_sampler_learner": kl_N}

@@ -5,6 +5,7 @@ Subclasses are frozen dataclasses: their fields are the `policy_loss_fn_args`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
@@ -25,6 +26,9 @@ class PolicyLoss:
 
     weighs_tokens: ClassVar[bool] = False
     """Whether it sets the column `weight` itself, so that `loss_agg_mode` has no effect."""
+
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Arguments that other tuners have here, and what to do instead."""
 
     def prepare(self, batch: Batch) -> None:
         """Turn what couples tokens into columns; `old` and, beyond a token, `current` are there."""

@@ -176,6 +176,9 @@ def _part(
     args: Mapping[str, Any],
 ) -> Part:
     part = _named(key, name, known, base)
+    for argument, why in getattr(part, "refused", {}).items():
+        if argument in args:
+            raise InputError(f"algorithm.{key}_args.{argument} is not served by {name}: {why}")
     _check_arguments(f"{key}_args", name, args, [f.name for f in fields(part)])
     return part(**{**defaults, **args})
 

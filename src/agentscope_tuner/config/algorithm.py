@@ -128,8 +128,10 @@ class Algorithm(Section):
         "Divergence from the starting model in the reward: k1, ...; empty: the algorithm's own.",
     )
     kl_penalty_fn_args: KlArgs = Field(default_factory=KlArgs)
-    entropy_loss_fn: Literal["default", "none"] | None = effect(
-        None, "Entropy bonus, weighted by entropy_coef; empty: default."
+    entropy_loss_fn: Literal["default", "mix", "none"] | None = effect(
+        None,
+        "Entropy bonus, weighted by entropy_coef; empty: default, which mix and mix_chord may also "
+        "call mix, as it leaves out what experts wrote.",
     )
     entropy_loss_fn_args: EntropyLossArgs = Field(default_factory=EntropyLossArgs)
 

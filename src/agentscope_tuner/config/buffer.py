@@ -143,6 +143,20 @@ class TrainerInput(Section):
     experience_buffer: ExperienceBuffer = Field(default_factory=ExperienceBuffer)
 
 
+class ExpertData(Section):
+    """Conversations that `mix` and `mix_chord` imitate beside what the model samples."""
+
+    path: str | None = effect(None, "A directory, a file, or a hub name; in the form of sft.")
+    subset_name: str | None = effect(None, "Name of the dataset's configuration.")
+    split: str | None = effect("train", "The split; empty: the only one there is.")
+    expert_data_ratio: float = effect(
+        0.5,
+        "Their share of what a step learns from: beside 7 rollouts, 0.25 is 3 conversations.",
+        gt=0,
+        lt=1,
+    )
+
+
 @with_trinitys_keys("buffer")
 class Buffer(Section):
     """The tasks, and how many make a step."""
@@ -158,6 +172,7 @@ class Buffer(Section):
     )
     explorer_input: ExplorerInput = Field(default_factory=ExplorerInput)
     trainer_input: TrainerInput = Field(default_factory=TrainerInput)
+    experts: ExpertData = Field(default_factory=ExpertData)
 
 
 class Operator(Section):

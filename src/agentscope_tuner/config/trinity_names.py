@@ -7,6 +7,7 @@ from typing import Any
 
 from agentscope_tuner.config.keys import Path
 from agentscope_tuner.config.trees import Tree, contains, overridden, value_at, without
+from agentscope_tuner.config.trinity_experts import with_experts_in_their_place
 from agentscope_tuner.config.trinity_table import other_names
 from agentscope_tuner.errors import InputError
 
@@ -17,7 +18,7 @@ def under_our_names(tree: Mapping[str, Any]) -> tuple[Tree, dict[Path, Path]]:
     In a list of sections (`model.lora_configs`) one that is left out counts as Trinity's default.
     Raises InputError if two names of one key say different things.
     """
-    tree = _with_data_in_its_place(tree)
+    tree = with_experts_in_their_place(_with_data_in_its_place(tree))
     result: Tree = dict(tree)
     moved: dict[Path, Path] = {}
     for row in other_names():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.config.algorithm import Critic
+from agentscope_tuner.config.buffer import ExpertData
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.errors import InputError
@@ -39,18 +39,28 @@ class Companions:
 
 
 def refuse_useless(config: Config, algorithm: Algorithm) -> None:
-    """Raise InputError if there is no teacher for who needs one, or settings of a teacher or critic
-    for who needs none."""
+    """Raise InputError if there is no teacher or no expert data for who needs it, or settings of
+    these or of a critic for who needs none."""
     name, model = config.algorithm.algorithm_type, config.model
     if algorithm.needs_teacher and model.teacher_model_path is None:
         raise InputError(f"{name} needs a teacher: name one as model.teacher_model_path.")
-    useless: Mapping[str, Any] = {
+    experts = config.buffer.experts
+    if algorithm.needs_experts and experts.path is None:
+        raise InputError(
+            f"{name} needs expert data: name a dataset of conversations as buffer.experts.path."
+        )
+    useless: dict[str, Any] = {
         "model.teacher_model_path": not algorithm.needs_teacher and model.teacher_model_path,
         "model.critic_model_path": not algorithm.needs_critic and model.critic_model_path,
         "trainer.critic_warmup": not algorithm.needs_critic and config.trainer.critic_warmup,
         "algorithm.critic": not algorithm.needs_critic
         and config.algorithm.critic.model_dump() != Critic().model_dump(),
     }
+    if not algorithm.needs_experts:
+        useless |= {
+            "buffer.experts": experts.model_dump() != ExpertData().model_dump(),
+            "entropy_loss_fn mix": config.algorithm.entropy_loss_fn == "mix",
+        }
     if keys := [key for key, is_useless in useless.items() if is_useless]:
         raise InputError(f"{name} has no use for {', '.join(keys)}; leave it out.")
 

@@ -70,7 +70,7 @@ class FromSamples:
         """None: nothing was rolled out."""
         return {}
 
-    def refuse_bad(self, samples: Samples) -> None:
+    def refuse_bad(self, samples: Samples, what: str = "the dataset") -> None:
         """Raise InputError, which names it by its index, for the first that cannot be learnt
         from."""
         for index in range(len(samples)):
@@ -78,5 +78,5 @@ class FromSamples:
                 self.read(samples[index])
             except InputError as error:
                 raise InputError(
-                    f"Sample {index} of the dataset cannot be learnt from: {error}"
+                    f"Sample {index} of {what} cannot be learnt from: {error}"
                 ) from error

@@ -14,6 +14,7 @@ import torch
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.engine.base import Columns, Learner, Tuned
+from agentscope_tuner.engine.experts import Experts, interleaved
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.trajectory import RolloutGroup
 
@@ -29,19 +30,21 @@ class Learning:
         others: Mapping[str, Columns] | None = None,
         critic: Tuned | None = None,
         critic_warmup: int = 0,
+        experts: Experts | None = None,
         samples_per_update: int | None = None,
     ) -> None:
         """`others` fill the columns that they are listed under, the learner every other one.
 
         `critic` fills the column `value` and learns from every update's batch; in the first
-        `critic_warmup` steps it alone does. `samples_per_update`: model calls that an update takes
-        at least; None: the whole step's.
+        `critic_warmup` steps it alone does. `experts` add to what a step learns from.
+        `samples_per_update`: model calls that an update takes at least; None: the whole step's.
         """
         self.learner = learner
         self.algorithm = algorithm
         self._others = {**(others or {}), **({"value": critic} if critic is not None else {})}
         self._critic = critic
         self._critic_warmup = critic_warmup
+        self._experts = experts
         self._samples_per_update = samples_per_update
 
     def step(self, step: int, groups: Sequence[RolloutGroup]) -> dict[str, float]:
@@ -50,12 +53,15 @@ class Learning:
         Raises RunError if an advantage or the gradient is not finite.
         """
         algorithm = self.algorithm
+        if self._experts is not None:
+            groups = interleaved(groups, self._experts.groups(step))
         if algorithm.before_advantages:
             scored = Batch(groups, lambda rollout: rollout.reward is not None)
             self._fill(scored, algorithm.before_advantages)
             scored.store()
         algorithm.advantages(groups)
-        batches = [Batch(part) for part in split_batch(groups, self._samples_per_update)]
+        parts = split_batch(groups, self._samples_per_update)
+        batches = [Batch(part, step=step - 1) for part in parts]
         for batch in batches:
             self._fill(batch, algorithm.before_updates(len(batches)) - batch.columns.keys())
         updates = []

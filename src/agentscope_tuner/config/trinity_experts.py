@@ -1,0 +1,62 @@
+"""Trinity-RFT's expert data, brought under the names that this tree has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentscope_tuner.config.trees import Tree, contains, overridden, value_at, without
+from agentscope_tuner.errors import InputError
+
+TYPES = ("mix", "mix_chord")
+AUXILIARY = ("buffer", "trainer_input", "auxiliary_buffers")
+STRATEGY = ("algorithm", "sample_strategy")
+ARGUMENTS = ("algorithm", "sample_strategy_args")
+MOVED = ("path", "split", "subset_name")
+SAID_ELSEWHERE = ("name", "storage_type", "schema_type", "format", "total_epochs")
+"""Keys of such a buffer that follow from its being expert data."""
+
+
+def with_experts_in_their_place(tree: Mapping[str, Any]) -> Tree:
+    """`mix` and `mix_chord` learn from an auxiliary buffer too, whose name sample_strategy_args
+    have; here that is `buffer.experts`.
+
+    Raises InputError if its samples' messages have another name than `messages`.
+    """
+    result: Tree = dict(tree)
+    algorithm = result.get("algorithm")
+    if not isinstance(algorithm, dict) or algorithm.get("algorithm_type") not in TYPES:
+        return result
+    arguments = dict(algorithm.get("sample_strategy_args") or {})
+    name = arguments.pop("sft_dataset_name", "sft_dataset")
+    ratio = arguments.pop("expert_data_ratio", None)
+    if algorithm.get("sample_strategy") == "mix":
+        result = without(result, STRATEGY)
+    if contains(result, ARGUMENTS):
+        result = without(result, ARGUMENTS)
+        if arguments:
+            result = overridden(result, {".".join(ARGUMENTS): arguments})
+    if ratio is not None:
+        result = overridden(result, {"buffer.experts.expert_data_ratio": ratio})
+    path = (*AUXILIARY, name)
+    if contains(result, path):
+        buffer = dict(value_at(result, path) or {})
+        _refuse_other_fields(name, buffer)
+        result = without(result, path)
+        for key in (*MOVED, *SAID_ELSEWHERE):
+            value = buffer.pop(key, None)
+            if key in MOVED and value is not None:
+                result = overridden(result, {f"buffer.experts.{key}": value})
+        if buffer:
+            result = overridden(result, {".".join(path): buffer})
+    return result
+
+
+def _refuse_other_fields(name: str, buffer: Mapping[str, Any]) -> None:
+    form = buffer.get("format") or {}
+    if (form.get("prompt_type"), form.get("messages_key")) != ("messages", "messages"):
+        raise InputError(
+            f"expert data are conversations in the field messages: rename that field of {name}, "
+            f"and say so in {'.'.join(AUXILIARY)}.{name}.format (prompt_type: messages, "
+            "messages_key: messages)"
+        )
