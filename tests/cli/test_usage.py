@@ -28,6 +28,7 @@ COMMANDS = (
     "view",
     "show",
     "diagnose",
+    "compare",
     "select",
     "prompt",
     "enable",

@@ -8,6 +8,7 @@ import typer
 
 from agentscope_tuner import __version__
 from agentscope_tuner.cli.check import check
+from agentscope_tuner.cli.compare import compare
 from agentscope_tuner.cli.diagnose import diagnose
 from agentscope_tuner.cli.environment import disable, enable, env
 from agentscope_tuner.cli.evaluate import evaluate
@@ -56,7 +57,7 @@ def _show_version() -> None:
 
 PROGRAM_COMMANDS = (run, check, evaluate)
 """Those that run a script or a configuration."""
-OTHER_COMMANDS = (export, runs, view, show, diagnose, select, prompt, enable, disable, env)
+OTHER_COMMANDS = (export, runs, view, show, diagnose, compare, select, prompt, enable, disable, env)
 COMMANDS = [command.__name__ for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
 
 for command in PROGRAM_COMMANDS:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentscope_tuner.monitor.summary import training_key
+from agentscope_tuner.runs.comparison import differences
 from agentscope_tuner.viewer.library import Library
 
 SPARKS = 60
@@ -34,18 +35,6 @@ def runs_page(library: Library, query: Mapping[str, str]) -> dict[str, Any]:
             for name, row in rows.items()
         ]
     }
-
-
-def differences(configurations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Keys that are not the same in all configurations, with their values by run."""
-    keys = dict.fromkeys(key for values in configurations.values() for key in values)
-    keys.pop("name", None)
-    found = {}
-    for key in keys:
-        values = {name: values.get(key) for name, values in configurations.items()}
-        if len({repr(value) for value in values.values()}) > 1:
-            found[key] = values
-    return found
 
 
 def _curve(library: Library, name: str) -> list[float | None]:

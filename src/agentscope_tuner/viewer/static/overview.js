@@ -230,14 +230,18 @@ export async function compare(route) {
     });
     return curve({ title: key, x: xs, xLabel: axes[0].label, series, sync: "run" });
   });
-  const changes = data.changes.map((change) => section(`${change.id} against ${names[0]} on ${change.set}`,
+  const answers = ({ rewards, answers: texts }) => h("details", { class: "behind" }, h("summary", {}, "answers"),
+    texts.map((text, i) => h("p", { class: "small" }, h("b", {}, number(rewards[i])), " ", text)));
+  const changes = data.changes.map((change) => section(`${change.run} against ${names[0]} on ${change.set}`,
     h("p", {}, `Over ${change.tasks} tasks that both have (after steps ${change.steps[1]} and ${change.steps[0]}) the mean reward changes by `,
       h("b", {}, change.mean > 0 ? "+" : "", number(change.mean)),
       change.error === null ? "." : ` ± ${number(change.error)} (standard error, task by task)${
-        Math.abs(change.mean) <= 2 * change.error ? ": these tasks cannot tell the two apart." : "."}`),
-    change.flipped.length ? table(["task", names[0], change.id, "change"], change.flipped.map(([task, a, b]) => [
-      h("span", {}, link("task", { run: names[0], task }, task), " ", link("task", { run: change.id, task }, "(there)")),
-      number(a), number(b), `${b > a ? "▲ +" : "▼ "}${number(b - a)}`])) : null));
+        change.tells_apart ? "." : ": these tasks cannot tell the two apart."}`),
+    change.flipped.length ? table(["task", names[0], change.run, "change", ""], change.flipped.map((flip) => [
+      h("span", {}, link("task", { run: names[0], task: flip.task }, flip.about || flip.task), " ",
+        link("task", { run: change.run, task: flip.task }, "(there)")),
+      ...flip.rewards.map((value) => number(value)),
+      `${flip.rewards[1] > flip.rewards[0] ? "▲ +" : "▼ "}${number(flip.rewards[1] - flip.rewards[0])}`, answers(flip)])) : null));
   return {
     title: "compare",
     crumbs: [["compare", "compare", route.params]],
