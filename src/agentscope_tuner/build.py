@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.companions import Companions, refuse_useless
+from agentscope_tuner.engine.evaluation import Evaluation
 from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader, experts
 from agentscope_tuner.engine.experts import Experts, experts_beside
 from agentscope_tuner.engine.learning import Learning
 from agentscope_tuner.engine.local import LocalRollouts
-from agentscope_tuner.engine.loop import Evaluation
 from agentscope_tuner.engine.models import (
     POLICY,
     ModelFiles,
@@ -142,7 +143,8 @@ def build_schedule(config: Config, algorithm: Algorithm) -> Schedule:
 def build_taskset(config: Config) -> Taskset:
     """The tasks to learn from, in the configured order."""
     dataset = config.buffer.explorer_input.taskset
-    assert dataset.path is not None, "a resolved configuration has a dataset"
+    if dataset.path is None:
+        raise InputError("mode bench has no dataset to learn from, only evaluations: run it.")
     samples = load_samples(dataset.path, name=dataset.subset_name, split=dataset.split)
     selector = make_selector(
         samples,
@@ -180,7 +182,7 @@ def build_evaluations(config: Config) -> list[Evaluation]:
 
 def sampling_of(arguments: RolloutArgs) -> Sampling:
     """How a dataset's rollouts are sampled."""
-    return Sampling(arguments.temperature, arguments.top_p, arguments.max_tokens)
+    return Sampling(**{field.name: getattr(arguments, field.name) for field in fields(Sampling)})
 
 
 async def build_rollouts(
@@ -305,8 +307,13 @@ def build_experience(
     read: Reader | None,
 ) -> Experience:
     """Rollouts, or what the dataset's samples hold, as the algorithm wants it; see `reader`."""
-    if read is not None:
-        return FromSamples(read)
+    return build_rollout_experience(config, rollouts, record) if read is None else FromSamples(read)
+
+
+def build_rollout_experience(
+    config: Config, rollouts: LocalRollouts, record: RunRecord
+) -> FromRollouts:
+    """Rollouts of the tasks to learn from."""
     sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
     return FromRollouts(rollouts, record, config.algorithm.repeat_times, config.seed, sampling)
 

@@ -10,6 +10,7 @@ from agentscope_tuner.build import (
     build_evaluations,
     build_experience,
     build_learning,
+    build_rollout_experience,
     build_rollouts,
     build_schedule,
     build_taskset,
@@ -18,7 +19,6 @@ from agentscope_tuner.build import (
 )
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.random_state import restore_random_state, seed_random_streams
-from agentscope_tuner.checkpoint.run_state import RunStatus
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.config.keys import values_of
@@ -33,18 +33,18 @@ from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.engine.needs import tuning_needs
 from agentscope_tuner.engine.pipeline import Pipeline
 from agentscope_tuner.engine.record import LOOP_STATE, RunRecord
+from agentscope_tuner.engine.recording import recorded
 from agentscope_tuner.engine.result import TuneResult
 from agentscope_tuner.engine.run_directory import (
     find_place,
     last_checkpoint,
-    write_configuration,
 )
+from agentscope_tuner.engine.sampling_loop import SamplingLoop
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.base import HyperParameter, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.registry import create_monitors
-from agentscope_tuner.runs.identity import write_identity
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 
@@ -56,7 +56,15 @@ async def run(
     resume: bool,
     stop: StopRequest,
 ) -> TuneResult:
-    """Train to the last step, or to a stop request; see `tune()`."""
+    """Run to the last step, or to a stop request; see `tune()`."""
+    if config.mode in ("explore", "bench"):
+        return await _sample(
+            config,
+            workflow_func=workflow_func,
+            judge_func=judge_func,
+            resume=resume,
+            stop=stop,
+        )
     algorithm = build_algorithm(config)
     schedule = build_schedule(config, algorithm)
     evaluations = build_evaluations(config)
@@ -116,26 +124,7 @@ async def run(
         if state is not None:
             loop.load_state_dict(state["loop"])
             restore_random_state(state["random"])
-        status: RunStatus = "failed"
-        try:
-            with store.naming_failures(), stop.listening(console):
-                write_configuration(config, place.directory)
-                record.begin()
-                inputs = config.buffer.explorer_input
-                write_identity(
-                    place.directory,
-                    files.tokenizer,
-                    model={
-                        "path": config.trained_model().model_path,
-                        "directory": files.directory,
-                    },
-                    datasets={"train": inputs.taskset.path}
-                    | {dataset.name: dataset.path for dataset in inputs.eval_tasksets},
-                )
-                status = "finished" if await loop.run() else "interrupted"
-        finally:
-            with store.naming_failures():
-                record.end(status)
+        status = await recorded(loop, config, place, files, record, store, stop)
     if status == "interrupted":
         console.note(
             f"stopped after step {loop.step} of {taskset.total_steps}, all is saved; go on with "
@@ -146,6 +135,58 @@ async def run(
         run_directory=place.directory,
         metrics=record.metrics,
         checkpoint=record.checkpoint,
+        finished=status == "finished",
+    )
+
+
+async def _sample(
+    config: Config,
+    *,
+    workflow_func: WorkflowType | None,
+    judge_func: JudgeType | None,
+    resume: bool,
+    stop: StopRequest,
+) -> TuneResult:
+    """Roll out and evaluate without training: the modes `explore` and `bench`."""
+    evaluations = build_evaluations(config)
+    if workflow_func is None:
+        raise InputError(f"mode {config.mode} needs a workflow_func: the agent that is run.")
+    if config.mode == "bench" and not evaluations:
+        raise InputError("mode bench evaluates: give tune() an eval_dataset.")
+    taskset = build_taskset(config) if config.mode == "explore" else None
+    monitors = create_monitors(config.monitor.monitor_type)
+    place = find_place(config, resume)
+    if place.goes_on:
+        raise InputError(
+            f"The run {place.directory} was begun already, and without training there is nothing "
+            "to go on from: give the new one another name (--set name=...)."
+        )
+    console = ConsoleMonitor()
+    for notice in notices(config):
+        console.note(notice)
+    async with AsyncExitStack() as opened:
+        lock = opened.enter_context(RunLock(place.directory))
+        store = CheckpointStore(place.directory)
+        seed_random_streams(config.seed)
+        files = ModelFiles.find(config.trained_model().model_path)
+        rollouts = await build_rollouts(config, files, None, workflow_func, judge_func)
+        opened.push_async_callback(rollouts.close)
+        info = RunInfo(
+            project=config.project,
+            name=place.directory.name,
+            directory=place.directory,
+            hyperparameters=hyperparameters(config),
+            resumed_step=None,
+        )
+        steps = taskset.total_steps if taskset else 0
+        record = RunRecord(info, steps, monitors, console, lock, store, None)
+        experience = build_rollout_experience(config, rollouts, record) if taskset else None
+        loop = SamplingLoop(rollouts, experience, taskset, evaluations, record, config.seed, stop)
+        status = await recorded(loop, config, place, files, record, store, stop)
+    return TuneResult(
+        run_directory=place.directory,
+        metrics=record.metrics,
+        checkpoint=None,
         finished=status == "finished",
     )
 

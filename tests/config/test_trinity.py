@@ -67,12 +67,12 @@ def test_what_trinity_calls_otherwise_reaches_its_key(tmp_path: Path) -> None:
     text = """
     model: {model_path: m, enable_thinking: false, lora_configs: [{name: a, lora_rank: 8}]}
     buffer: {explorer_input: {taskset: {path: d}}}
-    explorer: {rollout_model: {temperature: 0.5}}
+    explorer: {rollout_model: {temperature: 0.5, top_k: 20}}
     trainer: {max_checkpoints_to_keep: 3, total_steps: 7}
     """
     config = resolve(config_path=written(tmp_path, text))
     assert config.trained_model().enable_thinking is False
-    assert config.model.temperature == 0.5
+    assert (config.model.temperature, config.model.top_k) == (0.5, 20)
     assert (config.trainer.keep_last, config.buffer.total_steps) == (3, 7)
     # Trinity's default where a key of the adapter is left out.
     assert (config.model.lora.rank, config.model.lora.alpha) == (8, 32)
@@ -97,12 +97,18 @@ def test_training_on_a_file_takes_the_buffer_for_the_dataset(tmp_path: Path) -> 
     taskset = config.buffer.explorer_input.taskset
     assert (taskset.path, taskset.subset_name, config.buffer.batch_size) == ("d", "maths", 64)
     assert config.buffer.train_batch_size is None
-    with pytest.raises(InputError, match="rename that field of the dataset"):
+    with pytest.raises(InputError, match="rename them there"):
         resolve(
             config_path=written(tmp_path, text.replace("messages_key: messages", "tools_key: t"))
         )
-    with pytest.raises(InputError, match="mode: 'train' is not served"):
+    with pytest.raises(InputError, match="one process samples and trains: both"):
         resolve(config_path=written(tmp_path, text.replace("storage_type: file", "name: queue")))
+    pairs = "prompt_type: plaintext, prompt_key: prompt, chosen_key: chosen, rejected_key: rejected"
+    dpo = text.replace("algorithm_type: sft", "algorithm_type: dpo")
+    dpo = dpo.replace("prompt_type: messages, messages_key: messages", pairs)
+    assert resolve(config_path=written(tmp_path, dpo)).buffer.batch_size == 64
+    with pytest.raises(InputError, match="chosen_key: chosen"):
+        resolve(config_path=written(tmp_path, dpo.replace("chosen_key: chosen", "chosen_key: a")))
 
 
 def test_all_checkpoints_are_kept_when_trinity_says_zero() -> None:
@@ -183,7 +189,7 @@ def test_trinitys_own_examples_load(monkeypatch: pytest.MonkeyPatch) -> None:
             resolve(config_path=path, functions=FUNCTIONS)
         except InputError as error:
             refused[path.name] = str(error)
-    assert len(paths) - len(refused) >= 2 / 3 * len(paths), refused
+    assert len(paths) - len(refused) >= 43, refused
     unknown = [name for name, message in refused.items() if "unknown key" in message]
     # No configuration of Trinity's, but one of Data-Juicer's beside it.
     assert set(unknown) <= {"dj_scoring_exp.yaml"}, refused

@@ -52,6 +52,13 @@ def test_dpo_prefers_the_chosen_answers(tiny_model: Path) -> None:
     assert records[-1]["policy/margin"] > 0
 
 
+def test_text_in_a_pair_is_a_message(tiny_model: Path) -> None:
+    texts = [{"prompt": f"{n}?", "chosen": "yes", "rejected": "no"} for n in range(2)]
+    messages = [pair(number) for number in range(2)]
+    told, written = tuned(tiny_model, "dpo", texts, 1), tuned(tiny_model, "dpo", messages, 1)
+    assert told[0]["train/tokens"] == written[0]["train/tokens"]
+
+
 def test_cpt_reads_every_token_but_the_first(tiny_model: Path) -> None:
     records = tuned(tiny_model, "cpt", [{"text": "one two three"}, {"text": "four five six"}])
     assert records[-1]["policy/loss"] < records[0]["policy/loss"]

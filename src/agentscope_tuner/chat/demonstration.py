@@ -85,8 +85,9 @@ def demonstrate_pair(
     Args:
         renderer: The model's.
         sample: `chosen` and `rejected`, a list of messages each; what comes before both may stand
-            in `prompt` or `messages` instead, a list too; and `tools`, if there are any. Only
-            messages behind what both have in common carry a loss.
+            in `prompt` or `messages` instead, a list too; and `tools`, if there are any. A prompt
+            that is plain text is a user's message, a side the assistant's. Only messages behind
+            what both have in common carry a loss.
         max_model_len: Most tokens of a prompt and its answer.
 
     Raises:
@@ -94,14 +95,15 @@ def demonstrate_pair(
             in anything but an assistant message.
     """
     sample = _without_none(sample)
-    before = sample.get("prompt", sample.get("messages", []))
+    before = _messages(sample.get("prompt", sample.get("messages", [])), "user")
     sides = []
     for name in ("chosen", "rejected"):
-        if not isinstance(sample.get(name), list) or not isinstance(before, list):
+        side = _messages(sample.get(name), "assistant")
+        if not isinstance(side, list) or not isinstance(before, list):
             raise InputError(
-                f"a pair needs {name!r}, and a prompt if it is apart: lists of messages"
+                f"a pair needs {name!r}, and a prompt if it is apart: lists of messages, or text"
             )
-        sides.append([*before, *sample[name]])
+        sides.append([*before, *side])
     chosen, rejected = sides
     given = common_prefix(chosen, rejected)
     if given == 0:
@@ -117,6 +119,10 @@ def demonstrate_pair(
         for side in sides
     )
     return first, second
+
+
+def _messages(given: Any, role: str) -> Any:
+    return [{"role": role, "content": given}] if isinstance(given, str) else given
 
 
 def read_text(

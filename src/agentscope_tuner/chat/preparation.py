@@ -211,7 +211,7 @@ def _sampling_params(
         max_tokens=min(request.requested_tokens or defaults.max_tokens, room),
         temperature=defaults.temperature if temperature is None else temperature,
         top_p=request.top_p or defaults.top_p,
-        top_k=max(0, request.top_k or 0),
+        top_k=max(0, defaults.top_k if request.top_k is None else request.top_k),
         min_p=request.min_p or 0.0,
         penalties=request.penalties,
         stop_token_ids=renderer.stop_token_ids,

@@ -30,6 +30,8 @@ class ServedModel:
     """The most tokens to sample if a request sets no limit."""
     temperature: float
     top_p: float
+    top_k: int
+    """-1 and 0: all tokens."""
     max_prompt_tokens: int | None
     """Longer prompts are refused; None: those that leave no room for an answer."""
     prompts: ByteCache[array[int]] = field(
@@ -48,6 +50,7 @@ def serve_model(
     max_prompt_tokens: int | None = None,
     temperature: float = 1.0,
     top_p: float = 1.0,
+    top_k: int = -1,
     enable_thinking: bool | None = None,
     tool_call_parser: str | None = "hermes",
     reasoning_parser: str | None = "deepseek_r1",
@@ -64,6 +67,7 @@ def serve_model(
         max_prompt_tokens: longer prompts are refused; None: those that leave no room for an answer.
         temperature: of a request that sets none.
         top_p: of a request that sets none.
+        top_k: of a request that sets none.
         enable_thinking: the chat template's argument; None leaves it to the template.
         tool_call_parser: the form of tool calls, None to leave them in the content.
         reasoning_parser: the form of thinking, None to leave it in the content.
@@ -82,5 +86,13 @@ def serve_model(
         eos_token_ids=eos_token_ids,
     )
     return ServedModel(
-        name, sampler, tokenizer, renderer, max_tokens, temperature, top_p, max_prompt_tokens
+        name,
+        sampler,
+        tokenizer,
+        renderer,
+        max_tokens,
+        temperature,
+        top_p,
+        top_k,
+        max_prompt_tokens,
     )

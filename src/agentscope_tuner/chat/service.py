@@ -53,6 +53,7 @@ class ChatService:
         *,
         temperature: float | None = None,
         top_p: float | None = None,
+        top_k: int | None = None,
         max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Session:
@@ -60,8 +61,8 @@ class ChatService:
 
         Args:
             rollout_id: part of the rollout's URL, unique among open rollouts.
-            temperature, top_p, max_tokens: defaults of this rollout's calls to the policy, in place
-                of the model's own (evaluation).
+            temperature, top_p, top_k, max_tokens: defaults of this rollout's calls to the policy,
+                in place of the model's own (evaluation).
             seed: every call without a seed of its own draws from this one and its number. None:
                 from the sampler's stream.
         """
@@ -89,7 +90,7 @@ class ChatService:
                 name: connected(name) if isinstance(one, ServedModel) else one
                 for name, one in self.auxiliary.items()
             },
-            overrides=Overrides(temperature, top_p, max_tokens),
+            overrides=Overrides(temperature, top_p, top_k, max_tokens),
             seed=seed,
             on_close=forget,
         )

@@ -22,6 +22,7 @@ class Overrides:
 
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     max_tokens: int | None = None
 
 

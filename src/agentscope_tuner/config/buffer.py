@@ -19,6 +19,7 @@ class RolloutArgs(Section):
 
     temperature: float | None = effect(None, "Instead of model.temperature.", ge=0)
     top_p: float | None = effect(None, "Instead of model.top_p.", gt=0, le=1)
+    top_k: int | None = effect(None, "Instead of model.top_k.", ge=-1)
     max_tokens: int | None = effect(None, "Instead of model.max_response_tokens.", gt=0)
 
 

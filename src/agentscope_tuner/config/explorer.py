@@ -82,6 +82,7 @@ class AuxiliaryModel(InferenceModel):
     )
     temperature: float = effect(1.0, "Where a call gives none.", ge=0)
     top_p: float = effect(1.0, "Where a call gives none.", gt=0, le=1)
+    top_k: int = effect(-1, "Where a call gives none; -1: all tokens.", ge=-1)
     base_url: str | None = effect(
         None, "Address of an OpenAI-compatible server; empty: the model runs here."
     )

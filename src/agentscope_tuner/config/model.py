@@ -74,6 +74,7 @@ class Model(Lengths):
     top_p: float = effect(
         1.0, "Sample from the smallest set of tokens that reaches this probability.", gt=0, le=1
     )
+    top_k: int = effect(-1, "Sample from so many of the likeliest tokens; -1: from all.", ge=-1)
     teacher_model_path: str | None = effect(
         None,
         "The teacher of on_policy_distill and jsd, which has this model's tokenizer; else empty.",

@@ -133,7 +133,7 @@ def _refuse_missing(config: Config) -> None:
             "there is no model to tune: give tune() a model=TunerModelConfig(model_path=...), "
             "or the YAML file a model.model_path"
         )
-    if config.buffer.explorer_input.taskset.path is None:
+    if config.mode != "bench" and config.buffer.explorer_input.taskset.path is None:
         raise InputError(
             "there is no dataset to learn from: give tune() a "
             "train_dataset=DatasetConfig(path=...), or the YAML file a "

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from agentscope_tuner.config.algorithm import Algorithm
 from agentscope_tuner.config.buffer import Buffer, DataProcessor
 from agentscope_tuner.config.explorer import AuxiliaryModel, Explorer, InferenceModel
-from agentscope_tuner.config.keys import Outcome, Section, effect, not_served, values_of
+from agentscope_tuner.config.keys import Outcome, Section, effect, values_of
 from agentscope_tuner.config.model import Model
 from agentscope_tuner.config.trainer import Cluster, Monitor, Synchronizer, Trainer
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
@@ -45,6 +45,8 @@ class ChatModelSettings:
     """The prompt may leave less."""
     temperature: float
     top_p: float
+    top_k: int
+    """-1: all tokens."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"]
     kv_cache_memory_bytes: int | None
     """None: a part of what is free."""
@@ -64,10 +66,10 @@ class Config(Section):
         None, "Folder of the run below project; empty: Experiment-<timestamp>.", min_length=1
     )
     checkpoint_root_dir: str = effect("./checkpoints", "Where runs are written.")
-    mode: str = not_served(
+    mode: Literal["both", "colocate", "explore", "bench"] = effect(
         "both",
-        "What runs; train learns from the file that the experience buffer names.",
-        "rollouts and training run together; astuner evaluate rolls out without training",
+        "both, and colocate, roll out and train; explore rolls out and records without training; "
+        "bench only evaluates. train: learn from the file that the experience buffer names.",
     )
     seed: int = effect(0, "Seed of data order, sampling and adapters.", ge=0)
     deterministic: bool = effect(
@@ -83,6 +85,16 @@ class Config(Section):
     synchronizer: Synchronizer = Field(default_factory=Synchronizer)
     trainer: Trainer = Field(default_factory=Trainer)
     monitor: Monitor = Field(default_factory=Monitor)
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _is_one_process(cls, value: object) -> object:
+        if value == "train":
+            raise ValueError(
+                "train learns from a file (buffer.trainer_input.experience_buffer with "
+                "storage_type: file); for rollouts, one process samples and trains: both"
+            )
+        return value
 
     @field_validator("project", "name")
     @classmethod
@@ -113,6 +125,7 @@ class Config(Section):
             or DEFAULT_RESPONSE_TOKENS,
             temperature=model.temperature,
             top_p=model.top_p,
+            top_k=model.top_k,
             **self._shared(sampling),
         )
 
@@ -131,6 +144,7 @@ class Config(Section):
             max_response_tokens=model.max_response_tokens or DEFAULT_RESPONSE_TOKENS,
             temperature=model.temperature,
             top_p=model.top_p,
+            top_k=model.top_k,
             **self._shared(model),
         )
 
@@ -144,12 +158,26 @@ class Config(Section):
         }
 
 
+def _for_training_alone(config: Config) -> dict[str, list[str]]:
+    names = [
+        key.name
+        for key in values_of(config)
+        if key.is_set
+        and key.outcome is Outcome.EFFECT
+        and key.name.startswith(("algorithm.", "trainer."))
+        and key.name != "algorithm.repeat_times"
+    ]
+    return {f"nothing is trained in mode {config.mode}": names} if names else {}
+
+
 def notices(config: Config) -> list[str]:
     """One line that names every key that was set and has no meaning here, if there is any."""
     idle: dict[str, list[str]] = {}
     for key in values_of(config):
         if key.outcome is Outcome.NOT_HERE and key.is_set:
             idle.setdefault(key.why, []).append(key.name)
+    if config.mode in ("explore", "bench"):
+        idle |= _for_training_alone(config)
     if config.buffer.total_steps is not None and config.buffer.total_epochs != 1:
         idle["buffer.total_steps decides"] = ["buffer.total_epochs"]
     for position, model in enumerate(config.explorer.auxiliary_models):

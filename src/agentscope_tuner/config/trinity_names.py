@@ -11,6 +11,18 @@ from agentscope_tuner.config.trinity_experts import with_experts_in_their_place
 from agentscope_tuner.config.trinity_table import other_names
 from agentscope_tuner.errors import InputError
 
+CONVERSATIONS: dict[str, list[str | None]] = {
+    "prompt_type": ["messages"],
+    "messages_key": ["messages"],
+}
+PAIRS: dict[str, list[str | None]] = {
+    "prompt_type": ["plaintext"],
+    "prompt_key": ["prompt", None],
+    "chosen_key": ["chosen", None],
+    "rejected_key": ["rejected", None],
+}
+"""What the `format` of a file that is trained on may say, for dpo and else."""
+
 
 def under_our_names(tree: Mapping[str, Any]) -> tuple[Tree, dict[Path, Path]]:
     """The tree with such keys moved, and where each that was moved had been written.
@@ -47,17 +59,18 @@ def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
     """Trinity's mode `train` learns from the file that its experience buffer names; here that is
     the dataset, of which `train_batch_size` samples make a step.
 
-    Raises InputError if the samples' messages have another name than `messages`.
+    Raises InputError if the samples' fields have other names than those that are read here.
     """
     buffer = _section(tree, "buffer.trainer_input.experience_buffer")
     if tree.get("mode") != "train" or buffer.get("storage_type") != "file":
         return dict(tree)
     form = buffer.get("format") or {}
-    if (form.get("prompt_type"), form.get("messages_key")) != ("messages", "messages"):
+    wanted = PAIRS if _section(tree, "algorithm").get("algorithm_type") == "dpo" else CONVERSATIONS
+    if any(form.get(key) not in values for key, values in wanted.items()):
+        fields = ", ".join(f"{key}: {values[0]}" for key, values in wanted.items())
         raise InputError(
-            "mode: train learns from conversations in the field messages: rename that field of the "
-            "dataset, and say so in buffer.trainer_input.experience_buffer.format "
-            "(prompt_type: messages, messages_key: messages)"
+            "mode: train reads fields of the dataset under these names alone: rename them there, "
+            f"and say so in buffer.trainer_input.experience_buffer.format ({fields})"
         )
     moved = ("path", "split", "subset_name")
     kept = {key: value for key, value in buffer.items() if key not in (*moved, "storage_type")}

@@ -20,6 +20,7 @@ class Sampling:
 
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     max_tokens: int | None = None
 
 

@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import RolloutSource, Sampling
-from agentscope_tuner.engine.loop import Evaluation, evaluation_seed, refuse_total_failure
+from agentscope_tuner.engine.evaluation import Evaluation, evaluation_seed, refuse_total_failure
 from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.engine.scores import ModelScores, Score, score_table, scores_json
 from agentscope_tuner.engine.source import find_source, short_name
@@ -98,6 +98,7 @@ def _as_asked(evaluation: Evaluation, options: EvaluateOptions, config: Config) 
         sampling=Sampling(
             temperature=next(value for value in temperatures if value is not None),
             top_p=model.top_p if sampling.top_p is None else sampling.top_p,
+            top_k=model.top_k if sampling.top_k is None else sampling.top_k,
             max_tokens=sampling.max_tokens or model.max_response_tokens,
         ),
     )

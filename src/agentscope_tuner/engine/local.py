@@ -62,6 +62,7 @@ class LocalRollouts:
             seed=seed,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
+            top_k=sampling.top_k,
             max_tokens=sampling.max_tokens,
             on_done=on_done,
         )

@@ -12,29 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.base import RolloutSource
+from agentscope_tuner.engine.evaluation import Evaluation, refuse_total_failure, run_evaluation
 from agentscope_tuner.engine.learning import Learning
 from agentscope_tuner.engine.pipeline import Pipeline
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.engine.stopwatch import Stopwatch
-from agentscope_tuner.errors import RunError, TunerError
+from agentscope_tuner.errors import TunerError
 from agentscope_tuner.executors import DaemonThreadPool
-from agentscope_tuner.rollout.metrics import summarize
-from agentscope_tuner.rollout.pass_at_k import pass_at_k
-from agentscope_tuner.seeds import derived_seed
 from agentscope_tuner.trajectory import RolloutGroup
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """One held-out set of tasks and how it is sampled."""
-
-    name: str
-    tasks: Sequence[dict[str, Any]]
-    sampling: Sampling
-    samples: int = 1
-    """Rollouts a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,24 +163,9 @@ class TrainingLoop:
             if self.pipeline.version != self.step:
                 await self.pipeline.hand_over(self.step, self.learning.learner.weights())
         for evaluation in self.evaluations:
-            watch = Stopwatch()
-            total = len(evaluation.tasks) * evaluation.samples
-            with self.record.progress(f"evaluating {evaluation.name}", total) as on_done:
-                groups = await self.source.rollout(
-                    evaluation.tasks,
-                    group_size=evaluation.samples,
-                    label=f"eval-{evaluation.name}-step{self.step}",
-                    seed=evaluation_seed(self.settings.seed),
-                    sampling=evaluation.sampling,
-                    on_done=on_done,
-                )
-            if self.step == 0:
-                refuse_total_failure(f"the evaluation of {evaluation.name}", groups)
-            times = {"time/eval": watch.metrics()["time/step"]}
-            metrics = {**summarize(groups), **times}
-            if evaluation.samples > 1:
-                metrics |= {f"pass@{k}": share for k, share in pass_at_k(groups).items()}
-            self.record.evaluation(self.step, evaluation.name, metrics, groups)
+            await run_evaluation(
+                evaluation, self.source, self.record, self.step, self.settings.seed
+            )
 
 
 def throughput(metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> dict[str, float]:
@@ -204,25 +176,3 @@ def throughput(metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> 
     if rollouts:
         speed["throughput/sampled_tokens_per_s"] = sampled / metrics["time/rollout"]
     return speed
-
-
-def evaluation_seed(seed: int) -> int:
-    """The seed of every evaluation of a run: all meet the same draws."""
-    return derived_seed(seed, "evaluation")
-
-
-def refuse_total_failure(where: str, groups: Sequence[RolloutGroup]) -> None:
-    """Raise RunError, with the first failure, if no rollout got a reward."""
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
-    errors = [rollout.error for rollout in rollouts if rollout.error is not None]
-    if len(errors) == len(rollouts):
-        first = errors[0]
-        if all(r.trajectory.overflows and not r.trajectory.calls for r in rollouts):
-            raise RunError(
-                f"Every prompt of {where} is too long: make max_model_len (or max_prompt_tokens) "
-                f"larger, or the prompts shorter. The first one: {first.message}"
-            )
-        raise RunError(
-            f"All {len(rollouts)} rollouts of {where} failed, so there is nothing to learn from. "
-            f"The first one ({first.kind}): {first.message}\n{first.traceback}".rstrip()
-        )

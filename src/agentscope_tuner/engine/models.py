@@ -112,6 +112,7 @@ def serve(
         max_prompt_tokens=settings.max_prompt_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
+        top_k=settings.top_k,
         enable_thinking=settings.enable_thinking,
         tool_call_parser=settings.tool_call_parser,
         reasoning_parser=settings.reasoning_parser,
@@ -177,5 +178,6 @@ def _remote(name: str, settings: ChatModelSettings) -> OpenAIChatModel:
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "max_tokens": settings.max_response_tokens,
+            **({} if settings.top_k < 1 else {"extra_body": {"top_k": settings.top_k}}),
         },
     )

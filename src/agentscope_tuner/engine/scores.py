@@ -11,7 +11,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from agentscope_tuner.engine.loop import Evaluation
+from agentscope_tuner.engine.evaluation import Evaluation
 from agentscope_tuner.rollout.estimate import Estimate, estimate_change, estimate_reward
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.rollout.pass_at_k import pass_at_k
@@ -117,6 +117,7 @@ def _score_json(score: Score, baseline: Score | None) -> dict[str, Any]:
         "samples": score.evaluation.samples,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
         "max_tokens": sampling.max_tokens,
         "reward": _estimate_json(score.reward),
         **change,

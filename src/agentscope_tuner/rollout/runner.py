@@ -74,6 +74,7 @@ class RolloutRunner:
         seed: int,
         temperature: float | None = None,
         top_p: float | None = None,
+        top_k: int | None = None,
         max_tokens: int | None = None,
         on_done: Callable[[Rollout], None] | None = None,
     ) -> list[RolloutGroup]:
@@ -86,7 +87,11 @@ class RolloutRunner:
         Raises what a fault of ours raised, after every other rollout has been ended.
         """
         open_session = partial(
-            self._service.open, temperature=temperature, top_p=top_p, max_tokens=max_tokens
+            self._service.open,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            max_tokens=max_tokens,
         )
 
         async def run(group: int, index: int) -> Rollout:
