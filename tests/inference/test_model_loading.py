@@ -22,6 +22,7 @@ from agentscope_tuner.inference.loading import (
     resolve_model,
 )
 from agentscope_tuner.inference.memory import free_memory
+from agentscope_tuner.inference.model_runner import default_dtype
 
 
 @pytest.fixture
@@ -184,3 +185,20 @@ def test_saved_models_are_what_transformers_reads(smol_directory):
     assert getattr(config, "quantization_config", None) is None
     with torch.device("meta"):
         AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True}, torch.float32),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "AMD Ryzen", "avx2": True}, torch.float32),
+        ({"architecture": "aarch64"}, torch.float32),
+    ],
+)
+def test_bf16_is_the_default_where_the_processor_multiplies_it_faster(
+    monkeypatch, capabilities, dtype
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert default_dtype(torch.device("cpu")) == dtype

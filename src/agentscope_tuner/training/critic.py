@@ -29,7 +29,7 @@ from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.training import forward
 from agentscope_tuner.training.lora import LoraSettings, add_adapters
 from agentscope_tuner.training.master_weights import MasterWeights
-from agentscope_tuner.training.memory import activation_bytes_per_token, give_back_freed_memory
+from agentscope_tuner.training.memory import activation_bytes_per_token
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import pack_batch
@@ -113,7 +113,6 @@ class LocalCritic:
         metrics = self._updates.step(at)
         self._masters.publish()
         release_threads()
-        give_back_freed_memory()
         return {f"critic/{name}": value for name, value in metrics.items()}
 
     def save(self, directory: Path) -> None:

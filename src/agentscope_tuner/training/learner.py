@@ -125,7 +125,6 @@ class LocalLearner:
         self._masters.publish()
         # The sampler computes next.
         release_threads()
-        give_back_freed_memory()
         return {f"policy/{name}": value for name, value in metrics.items()}
 
     @property

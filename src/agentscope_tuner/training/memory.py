@@ -24,9 +24,8 @@ def keep_freed_memory() -> None:
     """Let the allocator reuse freed memory instead of giving it back; does nothing without glibc.
 
     An update frees and asks again for gigabytes of activations. By default each large one is mapped
-    anew and zeroed by the kernel page by page, which costs up to a fifth of a step's processor
-    time. What is kept is given back at the end of an update (`give_back_freed_memory`): gradients
-    and activations of different lengths leave holes, which otherwise grow from step to step.
+    anew and zeroed by the kernel page by page, which costs a fifth to a third of a step's time.
+    What is kept is given back when the learner ends (`give_back_freed_memory`).
     """
     mallopt = _of_glibc("mallopt")
     if mallopt is not None:
