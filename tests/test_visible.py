@@ -11,9 +11,9 @@ from rich.console import Console
 
 from agentscope_tuner.cli.runs import runs_table
 from agentscope_tuner.engine.check import show_rollout
-from agentscope_tuner.engine.runs import RunRow
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.summary import RunSummary
+from agentscope_tuner.runs.listing import RunRow
 from agentscope_tuner.trajectory import Call, Rollout, RolloutError, Sampled, Segment, Trajectory
 from agentscope_tuner.visible import visible
 

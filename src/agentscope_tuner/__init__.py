@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agentscope_tuner.engine.result import TuneResult
     from agentscope_tuner.errors import InputError, RunError, TunerError
     from agentscope_tuner.judges import judge_from_metrics
+    from agentscope_tuner.runs.run import Run
     from agentscope_tuner.select.model_selection import select_model
     from agentscope_tuner.select.prompt_tuning import tune_prompt
     from agentscope_tuner.tuning import tune
@@ -57,6 +58,7 @@ __all__ = [
     "JudgeOutput",
     "JudgeType",
     "PromptTuneConfig",
+    "Run",
     "RunError",
     "TinkerConfig",
     "TuneResult",
@@ -80,6 +82,7 @@ _HOMES = {
     "JudgeOutput": "workflow",
     "JudgeType": "workflow",
     "PromptTuneConfig": "config.prompt_arguments",
+    "Run": "runs.run",
     "RunError": "errors",
     "TinkerConfig": "config.arguments",
     "TuneResult": "engine.result",

@@ -11,7 +11,7 @@ from command_line import Astuner
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.run_state import RunState, RunStatus
 from agentscope_tuner.checkpoint.store import CheckpointStore
-from agentscope_tuner.engine.runs import find_runs
+from agentscope_tuner.runs.listing import find_runs
 
 
 def write_run(
@@ -31,6 +31,19 @@ def test_a_tuned_run_is_listed(astuner: Astuner, tuned: Path) -> None:
     assert "finished" in line
     assert "2/2" in line
     assert "test " in line
+
+
+def test_programs_get_json(astuner: Astuner, tuned: Path) -> None:
+    [row] = json.loads(astuner("runs", "--json").out)
+    assert (row["name"], row["status"], row["step"], row["total_steps"]) == (
+        "P/first",
+        "finished",
+        2,
+        2,
+    )
+    assert set(row["best"]["test"]) == {"reward", "step"}
+    assert row["training"]["metric"] == "reward/mean"
+    assert row["directory"] == str(tuned)
 
 
 def test_the_best_evaluation_is_shown_with_its_step(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ def compare(
     **Example:** `astuner compare checkpoints/AgentScope/first checkpoints/AgentScope/second`
     """
     from agentscope_tuner.cli.machine import print_json
-    from agentscope_tuner.engine.runs import find_run
     from agentscope_tuner.runs import comparison
     from agentscope_tuner.runs.files import RunFiles
+    from agentscope_tuner.runs.listing import find_run
 
     if len(directories) < 2:
         raise InputError("Name two runs or more to compare.")

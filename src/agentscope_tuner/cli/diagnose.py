@@ -16,9 +16,9 @@ def diagnose(directory: RunDirectory, as_json: AsJson = False) -> None:
     **Example:** `astuner diagnose checkpoints/AgentScope/first`
     """
     from agentscope_tuner.cli.machine import print_json
-    from agentscope_tuner.engine.runs import find_run
     from agentscope_tuner.runs.diagnosis import rules
     from agentscope_tuner.runs.files import RunFiles
+    from agentscope_tuner.runs.listing import find_run
 
     run = find_run(directory)
     findings = rules.diagnose(RunFiles(run.directory), over=run.status != "running")

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agentscope_tuner.cli.options import AsJson
 from agentscope_tuner.visible import visible
 
 if TYPE_CHECKING:  # heavy
-    from agentscope_tuner.engine.runs import RunRow
+    from agentscope_tuner.runs.listing import RunRow
 
 
 def runs(
     directory: Annotated[
         Path, typer.Argument(help="A directory of projects, a project, or one run.")
     ] = Path("checkpoints"),
+    as_json: AsJson = False,
 ) -> None:
     """List the runs in a directory: their state, how far they are, and their rewards.
 
     **Example:** `astuner runs`
     """
-    from agentscope_tuner.engine.runs import find_runs
+    from agentscope_tuner.cli.machine import print_json
+    from agentscope_tuner.runs.listing import find_runs
 
-    Console().print(runs_table(find_runs(directory)))
+    rows = find_runs(directory)
+    if as_json:
+        print_json([_plain(row) for row in rows])
+    else:
+        Console().print(runs_table(rows))
+
+
+def _plain(row: RunRow) -> dict[str, Any]:
+    best = {name: {"reward": reward, "step": step} for name, (reward, step) in row.best.items()}
+    training = row.training and {"metric": row.training[0], "value": row.training[1]}
+    changed = row.changed.astimezone().isoformat(timespec="seconds")
+    return {**asdict(row), "best": best, "training": training, "changed": changed}
 
 
 def runs_table(rows: Sequence[RunRow]) -> Table:

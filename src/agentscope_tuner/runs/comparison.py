@@ -88,7 +88,7 @@ def compare(runs: Mapping[str, RunFiles]) -> Comparison:
     first, *others = runs
     return Comparison(
         differences({name: run.configuration() for name, run in runs.items()}),
-        {name: _curve(run.records()) for name, run in runs.items()},
+        {name: curve_of(run.records()) for name, run in runs.items()},
         [change for name in others for change in _changes(runs[first], name, runs[name])],
     )
 
@@ -105,7 +105,8 @@ def differences(configurations: Mapping[str, Mapping[str, Any]]) -> dict[str, di
     return found
 
 
-def _curve(records: list[dict[str, float]]) -> Curve:
+def curve_of(records: list[dict[str, float]]) -> Curve:
+    """The curve of training from the records of a `metrics.jsonl`."""
     key = training_key(records)
     steps = [record for record in records if key in record]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from agentscope_tuner.checkpoint.lock import is_held
 from agentscope_tuner.checkpoint.run_state import FILE_NAME as STATE_FILE
-from agentscope_tuner.engine.runs import RunRow, find_runs
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.jsonl import FILE_NAME as METRICS_FILE
 from agentscope_tuner.runs.files import RunFiles
 from agentscope_tuner.runs.frames import Frames
 from agentscope_tuner.runs.index import index_path
+from agentscope_tuner.runs.listing import RunRow, find_runs
 from agentscope_tuner.runs.live import read_live
 from agentscope_tuner.viewer.vocabulary import Vocabulary
 
