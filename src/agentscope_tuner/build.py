@@ -10,12 +10,12 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from agentscope_tuner.algorithms.base import Algorithm, Data
-from agentscope_tuner.algorithms.registry import AlgorithmSettings, get_algorithm
+from agentscope_tuner.algorithms.registry import get_algorithm
+from agentscope_tuner.algorithms.settings import AlgorithmSettings
 from agentscope_tuner.chat.demonstration import demonstrate, demonstrate_pair, read_text
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.config.algorithm import AdamW
@@ -64,8 +64,6 @@ Weights = Mapping[str, torch.Tensor]
 def build_algorithm(config: Config) -> Algorithm:
     """The configured algorithm. Raises InputError if its parts or its group size do not fit."""
     settings = config.algorithm
-    given = {"kl_loss_fn_args", "kl_penalty_fn_args"}
-    kl_args = {name: getattr(settings, name).model_dump(exclude_unset=True) for name in given}
     algorithm = get_algorithm(
         AlgorithmSettings(
             algorithm_type=settings.algorithm_type,
@@ -74,14 +72,17 @@ def build_algorithm(config: Config) -> Algorithm:
             policy_loss_fn=settings.policy_loss_fn,
             policy_loss_fn_args=settings.policy_loss_fn_args,
             kl_loss_fn=settings.kl_loss_fn,
-            kl_loss_fn_args=_given(kl_args["kl_loss_fn_args"]),
+            kl_loss_fn_args=settings.kl_loss_fn_args.model_dump(exclude_defaults=True),
             kl_penalty_fn=settings.kl_penalty_fn,
-            kl_penalty_fn_args=_given(kl_args["kl_penalty_fn_args"]),
+            kl_penalty_fn_args=settings.kl_penalty_fn_args.model_dump(exclude_defaults=True),
             entropy_coef=settings.entropy_loss_fn_args.entropy_coef or 0.0,
             loss_agg_mode=settings.loss_agg_mode,
             aggregation_length=config.trained_model().max_response_tokens,
-            importance_correction=importance_correction(config),
+            importance_correction=settings.importance_correction,
+            # Equal precision is not equal numbers (docs/algorithms.md).
+            default_correction="truncated",
             importance_correction_args=settings.importance_correction_args,
+            algorithm_args=settings.algorithm_args,
             cliprange_value=settings.critic.cliprange_value,
         )
     )
@@ -92,17 +93,6 @@ def build_algorithm(config: Config) -> Algorithm:
             f"{settings.repeat_times} teaches nothing: make it at least 2."
         )
     return algorithm
-
-
-def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
-def importance_correction(config: Config) -> str:
-    """As configured; else truncated: equal precision is not equal numbers (docs/algorithms.md)."""
-    settings = config.algorithm
-    default = "none" if settings.algorithm_type in ("sft", "cpt", "dpo") else "truncated"
-    return settings.importance_correction or default
 
 
 def build_schedule(config: Config, algorithm: Algorithm) -> Schedule:

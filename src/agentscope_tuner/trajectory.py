@@ -47,7 +47,7 @@ class Sampled:
     supports: dict[int, NDArray[np.int32] | NDArray[np.uint8]] = field(default_factory=dict)
     """Index in the segment -> drawable tokens (see `inference.base.Support`); absent: all."""
     columns: dict[str, list[float]] = field(default_factory=dict)
-    """Further numbers, one a token, by name (`algorithms.batch` lists them): what the learner and
+    """Further numbers, one a token, by name (`algorithms.spans` lists them): what the learner and
     the algorithm know of the tokens. NaN where there is none, as on every forced token."""
     penalties: Penalties | None = None
     """What changed the logits before the temperature; None: nothing did."""

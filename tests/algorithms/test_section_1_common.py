@@ -5,6 +5,7 @@ import torch
 from worked import flat, group, loss_and_gradient, rollout
 
 from agentscope_tuner.algorithms.aggregation import weights
+from agentscope_tuner.algorithms.base import Tokens
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.kl import KL_ESTIMATORS, KlTerm
 from agentscope_tuner.algorithms.registry import get_algorithm
@@ -136,3 +137,22 @@ def test_groups_of_one_get_no_advantage_of_what_compares():
 def test_the_reference_is_needed_only_while_its_weight_is_not_zero():
     assert not get_algorithm(kl_loss_fn="k2", kl_loss_fn_args={"kl_coef": 0.0}).needs_reference
     assert get_algorithm(kl_loss_fn="k2").needs_reference
+
+
+def test_a_penalty_in_the_reward_is_measured_and_may_follow_its_target():
+    algorithm = get_algorithm(
+        algorithm_type="grpo",
+        kl_penalty_fn="k1",
+        kl_penalty_fn_args={"kl_coef": 0.1, "adaptive": True, "target": 0.1, "horizon": 10},
+    )
+    members = [
+        rollout(2, reward=r, proximal=[[-1.0, -1.0]], reference=[[-1.5, -1.2]]) for r in (1.0, 0.0)
+    ]
+    groups = [RolloutGroup("g", {}, members)]
+    algorithm.advantages(groups)
+    batch = Batch(groups)
+    algorithm.prepare(batch)
+    _, metrics = algorithm.loss(Tokens(batch.columns["proximal"], flat([[0] * 4]), batch.columns))
+    assert metrics["kl_penalty"].tolist() == close([0.5, 0.2] * 2)
+    algorithm.after_step({"policy/kl_penalty": 0.35}, groups)
+    assert algorithm.kl_penalty.kl_coef == close(0.1 * (1 + 0.2 * 2 / 10))

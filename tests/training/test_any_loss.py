@@ -14,7 +14,8 @@ from torch import Tensor
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
-from agentscope_tuner.algorithms.registry import catalogue, get_algorithm
+from agentscope_tuner.algorithms.catalogue import catalogue
+from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.learner import LocalLearner
 from agentscope_tuner.trajectory import Rollout, RolloutGroup

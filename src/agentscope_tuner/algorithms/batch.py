@@ -1,24 +1,8 @@
 """The trained tokens of one optimizer batch, flat, with everything that is known of each.
 
-What algorithms read and write are **columns**: one number a trained token, under a name. They come
-from the rollouts (`Sampled.columns`) and go back there, where the record keeps them and the viewer
-shows them.
-
-| column | written by | meaning |
-| --- | --- | --- |
-| `sampler` | sampler | ln p of the distribution drawn from |
-| `proximal` | learner | ln p under the weights before the step's first update |
-| `current` | learner | ln p under the weights before this update |
-| `old` | algorithm | the denominator of its ratio: `sampler`, or `proximal` |
-| `reference` | learner | ln p under the reference model |
-| `teacher` | learner | ln p under the teacher |
-| `value` | critic | expected return, as the critic sees it before the step |
-| `return` | algorithm | what the critic is to expect |
-| `entropy` | learner | of the distribution drawn from, in nats, before the update |
-| `learner` | learner | ln p under the weights that the update's gradient was taken at |
-| `advantage` | algorithm | how much better than expected |
-| `expert` | algorithm | 1 where somebody wrote the token down, 0 where it was sampled |
-| `weight` | algorithm | share of the batch's loss; they add up to 1 under `token-mean` |
+What algorithms read and write are **columns**: one number a trained token, under a name; `spans.py`
+lists them. They come from the rollouts (`Sampled.columns`) and go back there, where the record
+keeps them and the viewer shows them.
 
 Shapes: N trained tokens of the batch. A **sample** is one model call.
 """
@@ -26,37 +10,23 @@ Shapes: N trained tokens of the batch. A **sample** is one model call.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agentscope_tuner.algorithms.spans import (
+    Span,
+    column_of,
+    has_advantage,
+    logprobs_of,
+    sampled_of,
+)
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled
 
 STORED = ("proximal", "reference", "teacher", "value", "return", "entropy", "learner")
 """Columns that `Batch.store` writes back into the rollouts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The trained tokens of one sampled segment, and where they are in the batch."""
-
-    sampled: Sampled
-    trained: NDArray[np.int64]
-    """Their indices in the segment."""
-    start: int
-
-    @property
-    def rows(self) -> slice:
-        """Their rows in the batch's columns."""
-        return slice(self.start, self.start + len(self.trained))
-
-
-def has_advantage(rollout: Rollout) -> bool:
-    """Whether a rollout is trained on."""
-    return rollout.advantage is not None
 
 
 class Batch:
@@ -82,7 +52,7 @@ class Batch:
             for rollout in group.rollouts:
                 if takes_part(rollout):
                     self.rollouts.append((number, rollout))
-                    for segment, sampled in _sampled(rollout):
+                    for segment, sampled in sampled_of(rollout):
                         trained = sampled.trained()
                         if rollout.trajectory.segments[segment].parent is None:
                             trained = trained[trained > 0]  # the first token follows nothing
@@ -95,9 +65,9 @@ class Batch:
         self.sample_N, self.rollout_N, self.group_N = (
             torch.from_numpy(np.repeat(values, counts)) for values in numbers
         )
-        self.columns: dict[str, Tensor] = {"sampler": self._gather(_logprobs)}
+        self.columns: dict[str, Tensor] = {"sampler": self._gather(logprobs_of)}
         for name in {name for span in self.spans.values() for name in span.sampled.columns}:
-            self.columns[name] = self._gather(_column(name))
+            self.columns[name] = self._gather(column_of(name))
         by_number = {n: rollout.advantage for n, rollout in self.rollouts}
         of_rollout_N = self._of_rollouts(by_number)
         of_token_N = self.columns.get("advantage", torch.full_like(of_rollout_N, torch.nan))
@@ -127,12 +97,10 @@ class Batch:
                 continue
             values_N = self.columns[name].numpy()
             for span in self.spans.values():
-                column = np.full(len(span.sampled.forced), np.nan, np.float32)
-                column[span.trained] = values_N[span.rows]
-                span.sampled.columns[name] = column.tolist()
+                span.write(name, values_N[span.rows])
 
-    def _gather(self, column_of: Callable[[Sampled], NDArray[np.float32]]) -> Tensor:
-        parts = [column_of(span.sampled)[span.trained] for span in self.spans.values()]
+    def _gather(self, read: Callable[[Sampled], NDArray[np.float32]]) -> Tensor:
+        parts = [read(span.sampled)[span.trained] for span in self.spans.values()]
         return torch.from_numpy(np.concatenate([np.empty(0, np.float32), *parts]))
 
     def _of_rollouts(self, values: Mapping[int, float | None]) -> Tensor:
@@ -141,22 +109,3 @@ class Batch:
         for number, value in values.items():
             table[number] = torch.nan if value is None else value
         return table[self.rollout_N]
-
-
-def _sampled(rollout: Rollout) -> list[tuple[int, Sampled]]:
-    segments = enumerate(rollout.trajectory.segments)
-    return [(i, segment.sampled) for i, segment in segments if segment.sampled is not None]
-
-
-def _logprobs(sampled: Sampled) -> NDArray[np.float32]:
-    return np.asarray(sampled.logprobs, np.float32)
-
-
-def _column(name: str) -> Callable[[Sampled], NDArray[np.float32]]:
-    def column_of(sampled: Sampled) -> NDArray[np.float32]:
-        values = sampled.columns.get(name)
-        if values is None:
-            return np.full(len(sampled.forced), np.nan, np.float32)
-        return np.asarray(values, np.float32)
-
-    return column_of

@@ -11,8 +11,8 @@ from pathlib import Path
 from textwrap import dedent
 
 from agentscope_tuner.algorithms.advantage import Advantage
+from agentscope_tuner.algorithms.catalogue import catalogue
 from agentscope_tuner.algorithms.policy_loss import PolicyLoss
-from agentscope_tuner.algorithms.registry import catalogue
 from agentscope_tuner.algorithms.types import AlgorithmType
 
 Part = type[Advantage] | type[PolicyLoss]

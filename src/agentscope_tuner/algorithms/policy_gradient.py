@@ -9,79 +9,26 @@ where an advantage takes one number a rollout, their sum.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from agentscope_tuner.algorithms.advantage import Advantage, forget_token_advantages
-from agentscope_tuner.algorithms.aggregation import Aggregation, weights
-from agentscope_tuner.algorithms.base import Algorithm, Data, Metrics, Scope, Tokens
+from agentscope_tuner.algorithms.advantage import forget_token_advantages
+from agentscope_tuner.algorithms.aggregation import weights
+from agentscope_tuner.algorithms.base import Metrics, Tokens
 from agentscope_tuner.algorithms.batch import Batch
-from agentscope_tuner.algorithms.kl import KlTerm
-from agentscope_tuner.algorithms.mismatch import Correction
-from agentscope_tuner.algorithms.policy_loss import PolicyLoss
+from agentscope_tuner.algorithms.mismatch_metrics import mismatch
+from agentscope_tuner.algorithms.parts import Parts
+from agentscope_tuner.algorithms.sampled_or_written import of_rollouts, without_experts
 from agentscope_tuner.algorithms.token_rewards import penalised
-from agentscope_tuner.algorithms.value_loss import ValueLoss
 from agentscope_tuner.trajectory import RolloutGroup
-
-WIDEST: tuple[Scope, ...] = ("token", "sequence", "pair", "batch")
 
 
 @dataclass
-class PolicyGradient(Algorithm):
+class PolicyGradient(Parts):
     """See the module."""
-
-    name: str
-    advantage: Advantage
-    policy_loss: PolicyLoss
-    correction: Correction
-    kl_loss: KlTerm | None = None
-    kl_penalty: KlTerm | None = None
-    entropy_coef: float = 0.0
-    aggregation: Aggregation = "token-mean"
-    aggregation_length: int = 1
-    value_loss: ValueLoss = field(default_factory=ValueLoss)
-    data: Data = "rollouts"
-
-    @property
-    def compares(self) -> bool:  # type: ignore[override]
-        """As its advantage does."""
-        return self.advantage.compares
-
-    @property
-    def scope(self) -> Scope:  # type: ignore[override]
-        """The widest of its parts'."""
-        return max(self.policy_loss.scope, self.correction.scope, key=WIDEST.index)
-
-    @property
-    def needs_reference(self) -> bool:  # type: ignore[override]
-        """With a divergence whose weight is not 0, or a loss that asks for it."""
-        terms = (term for term in (self.kl_loss, self.kl_penalty) if term is not None)
-        return self.policy_loss.needs_reference or any(term.kl_coef for term in terms)
-
-    @property
-    def needs_teacher(self) -> bool:  # type: ignore[override]
-        """As its advantage does."""
-        return "teacher" in self.advantage.needs
-
-    @property
-    def needs_critic(self) -> bool:  # type: ignore[override]
-        """As its advantage does."""
-        return "value" in self.advantage.needs
-
-    @property
-    def needs_experts(self) -> bool:  # type: ignore[override]
-        """As its loss does."""
-        return self.policy_loss.needs_experts
-
-    @property
-    def learns_without_advantage(self) -> bool:  # type: ignore[override]
-        """With a term that needs none."""
-        regularised = self.kl_loss is not None or self.entropy_coef != 0.0
-        return regularised or not self.policy_loss.zero_without_advantage
 
     @property
     def before_advantages(self) -> frozenset[str]:
@@ -95,7 +42,9 @@ class PolicyGradient(Algorithm):
         In the only update on a step's rollouts these are the current ones, which cost nothing.
         """
         reference = {"reference"} if self.needs_reference else set()
-        return frozenset(reference | ({"proximal"} if updates > 1 and self._decoupled else set()))
+        return frozenset(
+            reference | ({"proximal"} if updates > 1 and self.correction.decoupled else set())
+        )
 
     def advantages(self, groups: Sequence[RolloutGroup]) -> None:
         """What its advantage sets, of rewards with the penalty in them."""
@@ -113,7 +62,7 @@ class PolicyGradient(Algorithm):
         columns = batch.columns
         if self.needs_experts:
             columns["expert"] = batch.expert_N.float()
-        if not self._decoupled:
+        if not self.correction.decoupled:
             columns["old"] = columns["sampler"]
         elif (old_N := columns.get("proximal", columns.get("current"))) is not None:
             columns["old"] = old_N
@@ -139,31 +88,11 @@ class PolicyGradient(Algorithm):
             metrics["kl_reference"] = kl_N.detach()
         if self.entropy_coef:
             loss_N = loss_N - self.entropy_coef * of_rollouts(tokens.entropy_N, tokens.columns)
+        if (penalty_N := tokens.columns.get("penalty")) is not None and self.kl_penalty is not None:
+            metrics["kl_penalty"] = penalty_N / self.kl_penalty.kl_coef
         if self.data == "rollouts":
             metrics |= mismatch(tokens)
         return loss_N, metrics
-
-    def after_step(self, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> None:
-        """Let adaptive weights follow their targets."""
-        rollouts = sum(len(group.rewards) for group in groups)
-        for term, key in ((self.kl_loss, "policy/kl_reference"), (self.kl_penalty, PENALTY)):
-            if term is not None and key in metrics:
-                term.adapt(metrics[key], rollouts)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The weights of its divergences."""
-        terms = {"kl_loss": self.kl_loss, "kl_penalty": self.kl_penalty}
-        return {name: term.state_dict() for name, term in terms.items() if term is not None}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with them."""
-        for name, term in (("kl_loss", self.kl_loss), ("kl_penalty", self.kl_penalty)):
-            if term is not None and name in state:
-                term.load_state_dict(state[name])
-
-    @property
-    def _decoupled(self) -> bool:
-        return self.correction.decoupled
 
     def _correction(self, tokens: Tokens) -> Tensor:
         weight_N = tokens.columns.get("correction")
@@ -175,36 +104,3 @@ class PolicyGradient(Algorithm):
         plain_N = torch.exp(tokens.old_N - tokens.columns["sampler"])
         corrected_N = (weight_N - plain_N).abs().gt(1e-6 * plain_N).to(weight_N.dtype)
         return of_rollouts(corrected_N, tokens.columns)
-
-
-PENALTY = "policy/kl_penalty"
-
-
-def without_experts(groups: Sequence[RolloutGroup]) -> list[RolloutGroup]:
-    """The groups of rollouts; what experts wrote down is worth 1."""
-    for rollout in (rollout for group in groups for rollout in group.rollouts if rollout.expert):
-        rollout.advantage = 1.0
-    return [group for group in groups if not any(rollout.expert for rollout in group.rollouts)]
-
-
-def of_rollouts(
-    values_N: Tensor, columns: Mapping[str, Tensor], *, otherwise: float = 0.0
-) -> Tensor:
-    """Values of tokens [N] where they were sampled, `otherwise` where an expert wrote them down."""
-    expert_N = columns.get("expert")
-    if expert_N is None:
-        return values_N
-    return torch.where(expert_N > 0, torch.full_like(values_N, otherwise), values_N)
-
-
-def mismatch(tokens: Tokens) -> Metrics:
-    """How far the learner's probabilities are from the sampler's, token by token.
-
-    Tokens were drawn by the sampler, so k3 estimates KL(sampler || learner).
-    """
-    # In float64: nothing is cut off, and a ratio of e^100 is still a number.
-    d_N = (tokens.logprobs_N.detach() - tokens.columns["sampler"]).double()
-    d_N = of_rollouts(d_N, tokens.columns)
-    ratio_N = torch.exp(d_N)
-    kl_N = torch.expm1(d_N) - d_N
-    return {"ratio_mean": ratio_N, "ratio_max": ratio_N, "kl_sampler_learner": kl_N}

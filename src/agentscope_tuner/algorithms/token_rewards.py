@@ -55,14 +55,16 @@ def set_token_column(rollout: Rollout, name: str, calls: Sequence[NDArray[np.flo
 
 @contextmanager
 def penalised(groups: Sequence[RolloutGroup], penalty: KlTerm, *, by_token: bool) -> Iterator[None]:
-    """Inside the block rewards are less the penalty: by token in the column `penalty`, or as sums
-    in `Rollout.reward`. The columns `proximal` and `reference` must be there."""
+    """Inside the block rewards are less the penalty: by token, or as sums in `Rollout.reward`.
+
+    The columns `proximal` and `reference` must be there; the column `penalty` is written.
+    """
     batch = Batch(groups, lambda rollout: rollout.reward is not None)
     proximal_N, reference_N = batch.columns["proximal"], batch.columns["reference"]
     cost_N = penalty.kl_coef * penalty.estimator(proximal_N, reference_N, proximal_N)
     batch.columns["penalty"] = cost_N
+    batch.store(["penalty"])
     if by_token:
-        batch.store(["penalty"])
         yield
         return
     before = {number: rollout.reward for number, rollout in batch.rollouts}

@@ -100,6 +100,9 @@ class Algorithm(Section):
     algorithm_type: str = effect(
         "multi_step_grpo", "Name of the algorithm, or package.module:Name of one of your own."
     )
+    algorithm_args: dict[str, Any] = effect(
+        dict, "Arguments of an algorithm_type that is a class of your own, not made of parts."
+    )
     repeat_times: int = effect(8, "Rollouts a task (the group size).", gt=0)
     optimizer: Optimizer = Field(default_factory=Optimizer)
     advantage_fn: str | None = effect(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agentscope_tuner.algorithms.batch import Span
+from agentscope_tuner.algorithms.spans import Span
 from agentscope_tuner.sequences import common_prefix
 from agentscope_tuner.trajectory import Rollout
 
