@@ -21,7 +21,7 @@ from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.config.algorithm import AdamW
 from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.schema import Config
-from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.engine.base import RolloutSource, Sampling
 from agentscope_tuner.engine.companions import Companions, refuse_useless
 from agentscope_tuner.engine.evaluation import Evaluation
 from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader, experts
@@ -292,7 +292,7 @@ def build_experts(config: Config, algorithm: Algorithm, files: ModelFiles) -> Ex
 def build_experience(
     config: Config,
     algorithm: Algorithm,
-    rollouts: LocalRollouts,
+    rollouts: RolloutSource,
     record: RunRecord,
     read: Reader | None,
 ) -> Experience:
@@ -301,7 +301,7 @@ def build_experience(
 
 
 def build_rollout_experience(
-    config: Config, rollouts: LocalRollouts, record: RunRecord
+    config: Config, rollouts: RolloutSource, record: RunRecord
 ) -> FromRollouts:
     """Rollouts of the tasks to learn from."""
     sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)

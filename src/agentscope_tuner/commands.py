@@ -45,6 +45,7 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.base import HyperParameter, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.registry import create_monitors
+from agentscope_tuner.on_cluster import joined_cluster, open_rollouts
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 
@@ -78,14 +79,15 @@ async def run(
     taskset = build_taskset(config)
     place = find_place(config, resume)
     console = ConsoleMonitor()
-    for notice in notices(config):
-        console.note(notice)
-    if algorithm.data != "rollouts" and schedule_keys(config):
-        console.note(
-            f"understood, without meaning here: {', '.join(schedule_keys(config))} (what is learnt "
-            "was not sampled, so no weights are handed over)"
-        )
     async with AsyncExitStack() as opened:  # closes what was opened, the last first
+        on_cluster = opened.enter_context(joined_cluster(config))
+        for notice in notices(config, on_cluster=on_cluster):
+            console.note(notice)
+        if algorithm.data != "rollouts" and schedule_keys(config):
+            console.note(
+                f"understood, without meaning here: {', '.join(schedule_keys(config))} (what is "
+                "learnt was not sampled, so no weights are handed over)"
+            )
         lock = opened.enter_context(RunLock(place.directory))
         place = find_place(config, resume)  # another process may have begun or ended it meanwhile
         trainer = config.trainer
@@ -100,7 +102,9 @@ async def run(
         learning = build_learning(config, files, algorithm, taskset.total_steps, checkpoint)
         opened.callback(learning.release)
         weights = learning.learner.weights()
-        rollouts = await build_rollouts(config, files, weights, workflow_func, judge_func)
+        rollouts = await open_rollouts(
+            config, files, weights, workflow_func, judge_func, on_cluster=on_cluster
+        )
         opened.push_async_callback(rollouts.close)
         state = load_state(checkpoint / "tuner_state" / LOOP_STATE) if checkpoint else None
         info = RunInfo(
@@ -162,14 +166,17 @@ async def _sample(
             "to go on from: give the new one another name (--set name=...)."
         )
     console = ConsoleMonitor()
-    for notice in notices(config):
-        console.note(notice)
     async with AsyncExitStack() as opened:
+        on_cluster = opened.enter_context(joined_cluster(config))
+        for notice in notices(config, on_cluster=on_cluster):
+            console.note(notice)
         lock = opened.enter_context(RunLock(place.directory))
         store = CheckpointStore(place.directory)
         seed_random_streams(config.seed)
         files = ModelFiles.find(config.trained_model().model_path)
-        rollouts = await build_rollouts(config, files, None, workflow_func, judge_func)
+        rollouts = await open_rollouts(
+            config, files, None, workflow_func, judge_func, on_cluster=on_cluster
+        )
         opened.push_async_callback(rollouts.close)
         info = RunInfo(
             project=config.project,

@@ -20,6 +20,9 @@ from agentscope_tuner.errors import InputError
 
 Function = Callable[..., Any]
 
+SCRIPT_PREFIX = "astuner:"
+"""Begins the names of modules that are scripts: nobody else can import them by these."""
+
 
 def reference_to(function: Function) -> str | None:
     """The text that `load_function` takes; None for a function without a name at the top of a file
@@ -62,7 +65,7 @@ def _load_file(path: Path) -> ModuleType:
     if not file.is_file():
         raise InputError(f"There is no file {str(path)!r} to take a function from.")
     # Without dots, which would make it a part of a package.
-    name = "astuner:" + str(file).replace("%", "%25").replace(".", "%2E")
+    name = SCRIPT_PREFIX + str(file).replace("%", "%25").replace(".", "%2E")
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)

@@ -46,7 +46,7 @@ written to `config.yaml` in the run directory, the places of the functions inclu
 
 No key is ignored in silence:
 
-- it takes effect; or
+- it takes effect, on any machine or on a Ray cluster ([scaling.md](scaling.md)); or
 - it is understood and has no meaning here: a run names all such keys that were set, in one line
   at its start; or
 - it is understood and not served: any value but the default is refused; or

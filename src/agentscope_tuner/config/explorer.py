@@ -6,11 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+from agentscope_tuner.config.keys import Section, effect, not_here, not_served, on_a_cluster
 from agentscope_tuner.config.model import Lengths
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
-_ONE_SAMPLER = "one sampler serves every rollout of a model"
 _VLLM = "vLLM only"
 _ALWAYS = "the endpoint always does"
 
@@ -18,7 +17,9 @@ _ALWAYS = "the endpoint always does"
 class InferenceModel(Lengths):
     """How a model is run for sampling."""
 
-    engine_num: int = not_here(1, "Copies of the model.", _ONE_SAMPLER, gt=0)
+    engine_num: int = not_here(
+        1, "Copies of the model.", "each sampler of the tuned model has one beside it", gt=0
+    )
     tensor_parallel_size: int = not_here(
         1, "Devices that one copy is split over.", "a model is sampled on one device", gt=0
     )
@@ -61,6 +62,12 @@ class InferenceModel(Lengths):
 class RolloutModel(InferenceModel):
     """The model that is tuned, where it is sampled."""
 
+    engine_num: int = on_a_cluster(
+        1,
+        "Actors that roll out, each with a copy of the model.",
+        "one sampler serves every rollout of a model",
+        gt=0,
+    )
     max_model_len: int | None = effect(None, "Instead of model.max_model_len.", gt=0)
     max_prompt_tokens: int | None = effect(None, "Instead of model.max_prompt_tokens.", gt=0)
     max_response_tokens: int | None = effect(None, "Instead of model.max_response_tokens.", gt=0)
@@ -131,7 +138,10 @@ class Explorer(Section):
     """Rollouts, and the models behind them."""
 
     runner_per_model: int | None = effect(
-        None, "Rollouts that run at once; empty: all of a step.", gt=0
+        None,
+        "Rollouts that run at once on each copy of the model; empty: all of a step, but on a "
+        "cluster 256.",
+        gt=0,
     )
     max_timeout: float = effect(
         3600.0, "Seconds a rollout may take, after which it has failed.", gt=0

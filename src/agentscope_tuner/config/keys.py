@@ -1,8 +1,9 @@
 """What a configuration key may come to, and the sections that keys live in.
 
-Every key of the tree says what becomes of it, and there is no fourth way:
+Every key of the tree says what becomes of it, and there is no further way:
 
 * it **takes effect**;
+* it **takes effect on a cluster**, and has no meaning in a run on one machine;
 * it is understood and **has no meaning here** (a knob of an engine that is not in use): a run names
   all such keys that were set, in one line at its start;
 * it is understood and **not served**: any value but the harmless default is refused, because
@@ -31,6 +32,7 @@ class Outcome(StrEnum):
     """What becomes of a key."""
 
     EFFECT = "takes effect"
+    ON_A_CLUSTER = "takes effect on a Ray cluster, no meaning on one machine"
     NOT_HERE = "no meaning here"
     NOT_SERVED = "not served"
 
@@ -38,6 +40,11 @@ class Outcome(StrEnum):
 def effect(default: Any, description: str, **options: Any) -> Any:
     """A key that takes effect. `options` are pydantic's, bounds for one."""
     return declared(Outcome.EFFECT, "", default, description, options)
+
+
+def on_a_cluster(default: Any, description: str, why: str, **options: Any) -> Any:
+    """A key that takes effect on a cluster; `why` ends the notice that names it elsewhere."""
+    return declared(Outcome.ON_A_CLUSTER, why, default, description, options)
 
 
 def not_here(default: Any, description: str, why: str, **options: Any) -> Any:

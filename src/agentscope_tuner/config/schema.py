@@ -170,11 +170,12 @@ def _for_training_alone(config: Config) -> dict[str, list[str]]:
     return {f"nothing is trained in mode {config.mode}": names} if names else {}
 
 
-def notices(config: Config) -> list[str]:
+def notices(config: Config, *, on_cluster: bool = False) -> list[str]:
     """One line that names every key that was set and has no meaning here, if there is any."""
     idle: dict[str, list[str]] = {}
+    without = {Outcome.NOT_HERE} if on_cluster else {Outcome.NOT_HERE, Outcome.ON_A_CLUSTER}
     for key in values_of(config):
-        if key.outcome is Outcome.NOT_HERE and key.is_set:
+        if key.outcome in without and key.is_set:
             idle.setdefault(key.why, []).append(key.name)
     if config.mode in ("explore", "bench"):
         idle |= _for_training_alone(config)

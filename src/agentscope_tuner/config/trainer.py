@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from agentscope_tuner.config.keys import Section, effect, not_here
+from agentscope_tuner.config.keys import Section, effect, not_here, on_a_cluster
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 _ONE_DEVICE = "there is one device"
@@ -69,7 +69,9 @@ class Synchronizer(Section):
         "Sample while the learner learns, as far as interval and offset allow; no: in turns, which "
         "gives the same.",
     )
-    sync_timeout: float = not_here(3600.0, "Seconds to wait for weights.", _ONE_PROCESS, gt=0)
+    sync_timeout: float = on_a_cluster(
+        3600.0, "Seconds that a sampler has to take new weights.", _ONE_PROCESS, gt=0
+    )
 
     @field_validator("sync_style", mode="before")
     @classmethod
@@ -81,9 +83,15 @@ class Synchronizer(Section):
 class Cluster(Section):
     """The machines of a run."""
 
-    node_num: int = not_here(1, "Machines.", "a run has one machine", ge=0)
-    gpu_per_node: int = not_here(1, "GPUs a machine.", _ONE_DEVICE, ge=0)
-    ray_address: str | None = not_here(None, "Address of a Ray cluster.", _ONE_PROCESS)
+    node_num: int = effect(
+        1, "Machines that a run waits for; more than one: of a Ray cluster.", ge=0
+    )
+    gpu_per_node: int = on_a_cluster(1, "GPUs that each of them has free.", _ONE_DEVICE, ge=0)
+    ray_address: str | None = effect(
+        None,
+        "A Ray cluster to run on: host:port of its head, or auto for the one that was started on "
+        "this machine; empty: RAY_ADDRESS, or none.",
+    )
 
 
 MonitorName = Literal["tensorboard", "wandb", "mlflow", "swanlab"]

@@ -67,6 +67,30 @@ class LocalRollouts:
             on_done=on_done,
         )
 
+    async def run_one(
+        self,
+        task: dict[str, Any],
+        group: int,
+        index: int,
+        *,
+        label: str,
+        seed: int,
+        sampling: Sampling,
+    ) -> Rollout:
+        """One of the rollouts that `rollout` would run, for a source that spreads them."""
+        assert self._runner is not None, "without a workflow there is nothing to roll out"
+        return await self._runner.run_one(
+            task,
+            group,
+            index,
+            label=label,
+            seed=seed,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
+        )
+
     async def adopt(self, weights: Mapping[str, torch.Tensor], version: int) -> None:
         """See `RolloutSource.adopt`."""
         await self.policy.sampler.load_weights(weights, version)

@@ -38,6 +38,12 @@ MAY_CHANGE = (
     "trainer.keep_best",
     "explorer.eval_interval",
     "monitor.monitor_type",
+    "cluster.ray_address",
+    "cluster.node_num",
+    "cluster.gpu_per_node",
+    "explorer.rollout_model.engine_num",
+    "explorer.runner_per_model",
+    "synchronizer.sync_timeout",
 )
 """Keys that a run which goes on may have changed: none of them changes a step that was taken."""
 

@@ -86,8 +86,10 @@ class RolloutRunner:
 
         Raises what a fault of ours raised, after every other rollout has been ended.
         """
-        open_session = partial(
-            self._service.open,
+        one = partial(
+            self.run_one,
+            label=label,
+            seed=seed,
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
@@ -95,10 +97,7 @@ class RolloutRunner:
         )
 
         async def run(group: int, index: int) -> Rollout:
-            async with self._slots:
-                rollout = await self._run(
-                    f"{label}-{group}-{index}", tasks[group], open_session, (seed, group, index)
-                )
+            rollout = await one(tasks[group], group, index)
             if on_done is not None:
                 on_done(rollout)
             return rollout
@@ -115,6 +114,33 @@ class RolloutRunner:
             RolloutGroup(f"{label}-{group}", task, [rollout.result() for rollout in rollouts])
             for group, (task, rollouts) in enumerate(zip(tasks, groups, strict=True))
         ]
+
+    async def run_one(
+        self,
+        task: dict[str, Any],
+        group: int,
+        index: int,
+        *,
+        label: str,
+        seed: int,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        max_tokens: int | None = None,
+    ) -> Rollout:
+        """Run rollout number `index` of group number `group`, as `run_groups` does, once there is
+        room for it; the rest of the groups may run elsewhere."""
+        open_session = partial(
+            self._service.open,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            max_tokens=max_tokens,
+        )
+        async with self._slots:
+            return await self._run(
+                f"{label}-{group}-{index}", task, open_session, (seed, group, index)
+            )
 
     async def _run(
         self, rollout_id: str, task: dict[str, Any], open_session: OpenSession, stream: tuple

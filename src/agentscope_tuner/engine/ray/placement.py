@@ -1,0 +1,71 @@
+"""How many actors of what size fit on which machines: arithmetic over what the nodes have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agentscope_tuner.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of the cluster and what of it is free."""
+
+    address: str
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        return f"{self.address} ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
+
+
+def samplers_resources(nodes: Sequence[Node], samplers: int) -> dict[str, float]:
+    """What each of so many samplers gets: a GPU if any node has one, else as many processors as
+    leave room for all of them.
+
+    Raises InputError, with what is asked and what there is, if they do not fit.
+    """
+    gpus = any(node.gpus for node in nodes)
+    if gpus:
+        if sum(int(node.gpus) for node in nodes) < samplers:
+            raise InputError(_too_many(nodes, samplers, "a GPU"))
+        return {"num_cpus": 1, "num_gpus": 1}
+    sizes = range(int(max((node.cpus for node in nodes), default=0)), 0, -1)
+    for cpus in sizes:
+        if sum(int(node.cpus // cpus) for node in nodes) >= samplers:
+            return {"num_cpus": cpus, "num_gpus": 0}
+    raise InputError(_too_many(nodes, samplers, "a CPU"))
+
+
+def refuse_missing_nodes(nodes: Sequence[Node], wanted: Mapping[str, int], waited_s: float) -> None:
+    """Raise InputError if there are fewer machines, or fewer GPUs on one, than configured.
+
+    `wanted` holds `node_num` and `gpu_per_node` as far as they were configured.
+    """
+    machines = wanted.get("node_num", 1)
+    if len(nodes) < machines:
+        raise InputError(
+            f"cluster.node_num is {machines}, but after {waited_s:g} s the cluster has only "
+            f"{len(nodes)}: {_listed(nodes)}. Run `ray start --address=...` on the others, or "
+            "lower it."
+        )
+    gpus = wanted.get("gpu_per_node", 0)
+    able = [node for node in nodes if node.gpus >= gpus]
+    if len(able) < machines:
+        raise InputError(
+            f"cluster.gpu_per_node is {gpus}, but only {len(able)} of the cluster's machines have "
+            f"as many free: {_listed(nodes)}."
+        )
+
+
+def _too_many(nodes: Sequence[Node], samplers: int, each: str) -> str:
+    return (
+        f"explorer.rollout_model.engine_num is {samplers}, each with {each} to itself, and the "
+        f"cluster's machines have no room for them: {_listed(nodes)}. Lower it, add machines, or "
+        "wait for what runs there."
+    )
+
+
+def _listed(nodes: Sequence[Node]) -> str:
+    return ", ".join(map(str, nodes)) or "none"

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import ray.cloudpickle
+import torch
+
+from agentscope_tuner.engine.ray.arrays import from_arrays, to_arrays
+from agentscope_tuner.engine.ray.placement import Node, refuse_missing_nodes, samplers_resources
+from agentscope_tuner.engine.ray.weights import unwrapped, wrapped
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.trajectory import Rollout, Sampled, Segment, Trajectory
+
+
+def a_rollout() -> Rollout:
+    sampled = Sampled(
+        logprobs=[-0.5, float(np.float32(-1 / 3)), -1 / 3],  # the last is no float32
+        forced=[False, True, False],
+        model="policy",
+        version=3,
+        supports={1: np.array([4, 7], np.int32)},
+        columns={"learner": [math.nan, -2.0, -1e300]},
+        version_changes=[(2, 4)],
+    )
+    segments = [Segment(None, [1, 2]), Segment(0, [3, 151_000, 5], sampled)]
+    return Rollout("step1-0-0", {"question": "?"}, Trajectory(segments), reward=1.0)
+
+
+def test_a_rollout_comes_back_as_it_was_sent_to_the_last_bit() -> None:
+    rollout = a_rollout()
+    sent = ray.cloudpickle.loads(ray.cloudpickle.dumps(to_arrays(copy.deepcopy(rollout))))
+    back = from_arrays(sent, rollout.task)
+    assert repr(back) == repr(rollout)  # NaN equals itself in this
+    token = back.trajectory.segments[1].token_ids[0]
+    assert type(token) is int
+
+
+def test_float32_numbers_are_sent_in_four_bytes() -> None:
+    rollout = a_rollout()
+    assert rollout.trajectory.segments[1].sampled is not None
+    rollout.trajectory.segments[1].sampled.logprobs = [-0.5, 0.0, 1.5]
+    sent = to_arrays(rollout).trajectory.segments[1].sampled
+    assert sent is not None
+    assert np.asarray(sent.logprobs).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_come_back_as_they_were(dtype: torch.dtype) -> None:
+    weights = {"a": torch.randn(3, 4).to(dtype), "turned": torch.randn(2, 5).to(dtype).T}
+    back = unwrapped(ray.cloudpickle.loads(ray.cloudpickle.dumps(wrapped(weights))))
+    assert back.keys() == weights.keys()
+    assert all(torch.equal(back[name], weights[name]) for name in weights)
+
+
+def test_samplers_share_the_processors_and_take_a_gpu_each_where_there_are_any() -> None:
+    assert samplers_resources([Node("a", 8, 0), Node("b", 8, 0)], 2) == {
+        "num_cpus": 8,
+        "num_gpus": 0,
+    }
+    assert samplers_resources([Node("a", 8, 0), Node("b", 4, 0)], 3)["num_cpus"] == 4
+    assert samplers_resources([Node("a", 8, 0), Node("b", 8, 4)], 3)["num_gpus"] == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "missing"), [([Node("a", 1, 0)], "a CPU"), ([Node("a", 9, 1)], "a GPU")]
+)
+def test_samplers_without_room_are_refused_with_what_there_is(
+    nodes: list[Node], missing: str
+) -> None:
+    with pytest.raises(InputError, match=rf"engine_num is 2, each with {missing} .* a \("):
+        samplers_resources(nodes, 2)
+
+
+def test_missing_machines_and_gpus_are_named_by_their_keys() -> None:
+    nodes = [Node("10.0.0.1", 8, 2)]
+    refuse_missing_nodes(nodes, {"node_num": 1, "gpu_per_node": 2}, 60)
+    with pytest.raises(InputError, match=r"node_num is 2, but after 60 s .* only 1: 10.0.0.1"):
+        refuse_missing_nodes(nodes, {"node_num": 2}, 60)
+    with pytest.raises(InputError, match="gpu_per_node is 4, but only 0"):
+        refuse_missing_nodes(nodes, {"gpu_per_node": 4}, 60)
