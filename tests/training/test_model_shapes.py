@@ -192,6 +192,30 @@ def test_in_bfloat16_both_stay_near_transformers_and_the_kernels_near_their_torc
         near(sampler_logps(model, ids, torch.bfloat16, native), expected, bf16)
 
 
+@settings(SHAPES, max_examples=15)
+@given(model=models(), length=st.sampled_from(LENGTHS))
+def test_in_bfloat16_the_gradient_is_as_near_to_float32_as_that_of_transformers(model, length):
+    groups = a_batch(length)
+    learner = LocalLearner(copy.deepcopy(model), optimizer=OptimizerSettings())
+    forward_backward(learner, groups, LOSS)
+    found = {name: master.grad for name, master in learner._masters.by_name.items()}
+    exact, bf16 = copy.deepcopy(model).bfloat16().float(), copy.deepcopy(model).bfloat16()
+    for reference in (exact, bf16):
+        (-torch.cat(reference_logprobs(reference, groups)).mean()).backward()
+    exact_grads, bf16_grads = (
+        {name: parameter.grad.float() for name, parameter in reference.named_parameters()}
+        for reference in (exact, bf16)
+    )
+    norm = distance(exact_grads, {})
+    allowed = distance(bf16_grads, exact_grads)
+    assert distance(found, exact_grads) <= 2 * allowed + 0.02 * norm, (allowed, norm)
+
+
+def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """Euclidean, over all weights; what is absent is zero."""
+    return sum(float((a[name] - b.get(name, 0.0)).square().sum()) for name in a) ** 0.5
+
+
 def near(found: torch.Tensor, exact: torch.Tensor, transformers_bf16: torch.Tensor) -> None:
     """On average no further from float32 than twice what transformers in bfloat16 is."""
     error, allowed = (found - exact).abs().mean(), (transformers_bf16 - exact).abs().mean()
