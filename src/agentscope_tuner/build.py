@@ -50,6 +50,7 @@ from agentscope_tuner.engine.pipeline import Experience
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.schedule import Schedule
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.experience.operators import Operators, make_operator
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_tasks
 from agentscope_tuner.training.columns import FrozenModel
@@ -128,6 +129,20 @@ def build_schedule(config: Config, algorithm: Algorithm) -> Schedule:
             "learns: leave synchronizer.overlap out, or take sync_style fixed."
         )
     return schedule
+
+
+def build_operators(config: Config, data: Data) -> Operators:
+    """What looks at rollouts before they are learnt from.
+
+    Raises InputError: an unknown operator or argument, or one where there are no rollouts.
+    """
+    configured = config.data_processor.experience_pipeline.operators
+    if configured and data != "rollouts":
+        raise InputError(
+            f"{config.algorithm.algorithm_type} learns from {data}, and operators look at "
+            "rollouts: leave data_processor.experience_pipeline.operators out."
+        )
+    return Operators([make_operator(operator.name, operator.args) for operator in configured])
 
 
 def build_taskset(config: Config) -> Taskset:
@@ -295,17 +310,21 @@ def build_experience(
     rollouts: RolloutSource,
     record: RunRecord,
     read: Reader | None,
+    operators: Operators,
 ) -> Experience:
     """Rollouts, or what the dataset's samples hold, as the algorithm wants it; see `reader`."""
-    return build_rollout_experience(config, rollouts, record) if read is None else FromSamples(read)
+    if read is not None:
+        return FromSamples(read)
+    return build_rollout_experience(config, rollouts, record, operators)
 
 
 def build_rollout_experience(
-    config: Config, rollouts: RolloutSource, record: RunRecord
+    config: Config, rollouts: RolloutSource, record: RunRecord, operators: Operators
 ) -> FromRollouts:
     """Rollouts of the tasks to learn from."""
     sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
-    return FromRollouts(rollouts, record, config.algorithm.repeat_times, config.seed, sampling)
+    group_size = config.algorithm.repeat_times
+    return FromRollouts(rollouts, record, group_size, config.seed, sampling, operators)
 
 
 def reader(config: Config, data: Data, files: ModelFiles) -> Reader | None:

@@ -10,6 +10,7 @@ from agentscope_tuner.build import (
     build_evaluations,
     build_experience,
     build_learning,
+    build_operators,
     build_rollout_experience,
     build_rollouts,
     build_schedule,
@@ -68,6 +69,7 @@ async def run(
         )
     algorithm = build_algorithm(config)
     schedule = build_schedule(config, algorithm)
+    operators = build_operators(config, algorithm.data)
     evaluations = build_evaluations(config)
     if workflow_func is None and algorithm.data == "rollouts":
         raise InputError("tune() needs a workflow_func: the agent whose model is tuned.")
@@ -115,7 +117,7 @@ async def run(
             resumed_step=state["loop"]["step"] if state else None,
         )
         record = RunRecord(info, taskset.total_steps, monitors, console, lock, store, checkpoint)
-        experience = build_experience(config, algorithm, rollouts, record, read)
+        experience = build_experience(config, algorithm, rollouts, record, read, operators)
         settings = LoopSettings(
             total_steps=taskset.total_steps,
             save_interval=trainer.save_interval,
@@ -158,6 +160,7 @@ async def _sample(
     if config.mode == "bench" and not evaluations:
         raise InputError("mode bench evaluates: give tune() an eval_dataset.")
     taskset = build_taskset(config) if config.mode == "explore" else None
+    operators = build_operators(config, "rollouts")
     monitors = create_monitors(config.monitor.monitor_type)
     place = find_place(config, resume)
     if place.goes_on:
@@ -187,7 +190,9 @@ async def _sample(
         )
         steps = taskset.total_steps if taskset else 0
         record = RunRecord(info, steps, monitors, console, lock, store, None)
-        experience = build_rollout_experience(config, rollouts, record) if taskset else None
+        experience = (
+            build_rollout_experience(config, rollouts, record, operators) if taskset else None
+        )
         loop = SamplingLoop(rollouts, experience, taskset, evaluations, record, config.seed, stop)
         status = await recorded(loop, config, place, files, record, store, stop)
     return TuneResult(

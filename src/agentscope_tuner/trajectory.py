@@ -195,6 +195,10 @@ class Rollout:
     trajectory: Trajectory
     reward: float | None = None
     """None exactly if the rollout failed."""
+    shaped_reward: float | None = None
+    """What is learnt in place of `reward`, if an operator says so."""
+    left_out: str = ""
+    """The operator that says that it is not learnt from; empty: none does."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The user's metrics, named `workflow/<name>` and `judge/<name>`."""
     response: str = ""

@@ -251,7 +251,6 @@ def test_what_is_missing_is_named_with_both_ways_to_give_it() -> None:
             "no effect with none",
         ),
         ({"buffer.batch_size": "many"}, "valid integer"),
-        ({"monitor.monitor_type": "tensorbord"}, "'tensorboard', 'wandb', 'mlflow' or 'swanlab'"),
         ({"explorer.auxiliary_models": [{"name": "a"}]}, "'a' needs a model_path"),
         (
             {"explorer.auxiliary_models": [{"name": "a", "model_path": "m"}] * 2},

@@ -78,7 +78,6 @@ REFUSED = {
     "explorer.dynamic_timeout.enable": True,
     "buffer.explorer_input.taskset.storage_type": "sql",
     "buffer.trainer_input.experience_buffer.replay_buffer.reuse_cooldown_time": 40,
-    "data_processor.experience_pipeline.operators": [{"name": "reward_filter"}],
 }
 
 

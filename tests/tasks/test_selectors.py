@@ -106,7 +106,7 @@ def test_rewards_outside_of_zero_and_one_are_cut():
     [
         (
             {"selector_type": "hardest"},
-            "Unknown selector_type 'hardest'; it is one of sequential, ",
+            "selector_type .hardest. is not known; known are: difficulty_based, ",
         ),
         ({"selector_type": "offline_easy2hard"}, "needs feature_keys"),
         (
@@ -118,7 +118,10 @@ def test_rewards_outside_of_zero_and_one_are_cut():
             r"\['text'\] of feature_keys must be numbers",
         ),
         ({"selector_type": "shuffle", "feature_keys": ["weak"]}, "uses no feature_keys"),
-        ({"selector_type": "shuffle", "kwargs": {"m": 8}}, "has no option 'm'; it has none"),
+        (
+            {"selector_type": "shuffle", "kwargs": {"m": 8}},
+            "an argument of shuffle, .m. is not known; known are: -",
+        ),
         (
             {"selector_type": "difficulty_based", "feature_keys": ["weak"]},
             "takes two feature_keys",
@@ -129,7 +132,7 @@ def test_rewards_outside_of_zero_and_one_are_cut():
                 "feature_keys": ["weak", "strong"],
                 "kwargs": {"target": 1},
             },
-            "has no option 'target'; it has adaptive_rho, do_sample",
+            ".target. is not known; did you mean target_reward. known are: adaptive_rho",
         ),
     ],
 )

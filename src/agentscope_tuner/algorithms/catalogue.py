@@ -3,7 +3,7 @@
 Every module of this package is looked through: subclasses of `Advantage` and of `PolicyLoss` that
 have a name, and instances of `AlgorithmType`, are known by it. So adding one touches one file.
 Without a fork, a name may be `package.module:Name`, or an entry point of the group
-`agentscope_tuner.algorithms`.
+`agentscope_tuner.algorithms` (see `agentscope_tuner.registry`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -24,6 +23,7 @@ from agentscope_tuner.algorithms.policy_loss import PolicyLoss
 from agentscope_tuner.algorithms.types import AlgorithmType
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.functions import load_function
+from agentscope_tuner.registry import unknown
 
 ENTRY_POINTS = "agentscope_tuner.algorithms"
 
@@ -60,13 +60,6 @@ def named(key: str, name: str, known: Mapping[str, Any], base: type) -> Any:
     if not (isinstance(item, base) or (isinstance(item, type) and issubclass(item, bases))):
         raise InputError(f"{key} {name} is no {base.__name__}")
     return item
-
-
-def unknown(what: str, name: str, known: Any) -> InputError:
-    """The refusal of a name, with the nearest known one."""
-    close = get_close_matches(name, known, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return InputError(f"{what} {name!r} is not known; {hint}known are: {', '.join(known) or '-'}")
 
 
 def _own() -> Iterator[Any]:

@@ -11,9 +11,9 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from agentscope_tuner.algorithms.base import Algorithm
-from agentscope_tuner.algorithms.catalogue import unknown
 from agentscope_tuner.algorithms.settings import AlgorithmSettings
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.registry import unknown
 
 TOLD_ANYWAY = ("algorithm_type", "algorithm_args", "default_correction", "aggregation_length")
 """Settings that nobody has chosen."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 from agentscope_tuner.algorithms.advantage import Advantage
 from agentscope_tuner.algorithms.aggregation import Aggregation
 from agentscope_tuner.algorithms.base import Algorithm
-from agentscope_tuner.algorithms.catalogue import catalogue, named, unknown
+from agentscope_tuner.algorithms.catalogue import catalogue, named
 from agentscope_tuner.algorithms.effects import refuse_without_effect
 from agentscope_tuner.algorithms.kl import KL_ESTIMATORS, KlTerm
 from agentscope_tuner.algorithms.mismatch import Correction
@@ -20,6 +20,7 @@ from agentscope_tuner.algorithms.settings import AlgorithmSettings
 from agentscope_tuner.algorithms.types import AlgorithmType
 from agentscope_tuner.algorithms.value_loss import ValueLoss
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.registry import check_arguments, unknown
 
 Part = TypeVar("Part", Advantage, PolicyLoss)
 
@@ -88,7 +89,7 @@ def _kl(
     if name not in KL_ESTIMATORS:
         raise unknown(key, name, ("none", *KL_ESTIMATORS))
     settings = {**defaults, **args}
-    _check_arguments(f"{key}_args", name, settings, [f.name for f in fields(KlTerm)][1:])
+    check_arguments(f"algorithm.{key}_args", name, settings, [f.name for f in fields(KlTerm)][1:])
     term = KlTerm(KL_ESTIMATORS[name], **settings)
     return term if term.kl_coef else None
 
@@ -105,11 +106,5 @@ def _part(
     for argument, why in getattr(part, "refused", {}).items():
         if argument in args:
             raise InputError(f"algorithm.{key}_args.{argument} is not served by {name}: {why}")
-    _check_arguments(f"{key}_args", name, args, [f.name for f in fields(part)])
+    check_arguments(f"algorithm.{key}_args", name, args, [f.name for f in fields(part)])
     return part(**{**defaults, **args})
-
-
-def _check_arguments(key: str, part: str, args: Mapping[str, Any], known: list[str]) -> None:
-    for name in args:
-        if name not in known:
-            raise unknown(f"algorithm.{key}: an argument of {part},", name, known)

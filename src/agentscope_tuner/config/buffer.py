@@ -179,19 +179,17 @@ class Buffer(Section):
 class Operator(Section):
     """One operator of the pipeline."""
 
-    name: str = not_served(
-        "pass_rate_calculator",
-        "Name of the operator.",
-        "there is only pass_rate_calculator, which tells data selectors the rewards",
+    name: str = effect(
+        "",
+        "Name of the operator (docs/operators.md), or package.module:Name of one of your own.",
+        examples=["reward_std_filter"],
     )
-    args: dict[str, Any] = not_here(
-        dict, "Its arguments.", "data selectors are told the rewards without it"
-    )
+    args: dict[str, Any] = effect(dict, "Its arguments.")
 
 
 @with_trinitys_keys("data_processor.experience_pipeline")
 class ExperiencePipeline(Section):
-    """What runs on experiences before training."""
+    """What runs on rollouts before they are learnt from, in this order."""
 
     operators: list[Operator] = Field(default_factory=list)
 

@@ -94,15 +94,14 @@ class Cluster(Section):
     )
 
 
-MonitorName = Literal["tensorboard", "wandb", "mlflow", "swanlab"]
-
-
 @with_trinitys_keys("monitor")
 class Monitor(Section):
     """Where metrics go, besides metrics.jsonl and the terminal."""
 
-    monitor_type: list[MonitorName] = effect(
-        lambda: ["tensorboard"], "tensorboard, wandb, mlflow, swanlab, a list of them, or none."
+    monitor_type: list[str] = effect(
+        lambda: ["tensorboard"],
+        "tensorboard, wandb, mlflow, swanlab, package.module:Name of one of your own, a list of "
+        "them, or none.",
     )
 
     @field_validator("monitor_type", mode="before")

@@ -9,9 +9,10 @@ from typing import Any
 from agentscope_tuner.engine.base import RolloutSource, Sampling
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.experience.operators import Operators
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.seeds import derived_seed
-from agentscope_tuner.tasks import Samples
+from agentscope_tuner.tasks import Samples, Task
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory
 
 Reader = Callable[[Mapping[str, Any]], list[Rollout]]
@@ -25,29 +26,52 @@ def experts(sample: Mapping[str, Any], *trajectories: Trajectory) -> list[Rollou
 
 @dataclass(frozen=True, slots=True)
 class FromRollouts:
-    """Rollouts of the step's tasks."""
+    """Rollouts of the step's tasks, as operators leave them."""
 
     source: RolloutSource
     record: RunRecord
     group_size: int
     seed: int
     sampling: Sampling
+    operators: Operators
 
-    async def collect(self, step: int, tasks: Sequence[dict[str, Any]]) -> list[RolloutGroup]:
-        """Run them all."""
+    async def collect(
+        self, step: int, tasks: Sequence[Task], more: Callable[[int], Sequence[Task]]
+    ) -> list[RolloutGroup]:
+        """Run them all, and others in place of those that an operator wants replaced."""
+        groups = await self._draw(tasks, f"step{step}", derived_seed(self.seed, "step", step))
+        rounds = 0
+        while missing := self.operators.missing(groups, len(tasks), rounds):
+            rounds += 1
+            seed = derived_seed(self.seed, "step", step, "more", rounds)
+            groups += await self._draw(more(missing), f"step{step}-more{rounds}", seed)
+        return groups
+
+    async def _draw(self, tasks: Sequence[Task], label: str, seed: int) -> list[RolloutGroup]:
         with self.record.progress("rollouts", len(tasks) * self.group_size) as on_done:
-            return await self.source.rollout(
+            groups = await self.source.rollout(
                 tasks,
                 group_size=self.group_size,
-                label=f"step{step}",
-                seed=derived_seed(self.seed, "step", step),
+                label=label,
+                seed=seed,
                 sampling=self.sampling,
                 on_done=on_done,
             )
+        self.operators(groups)
+        return groups
 
     def metrics(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
-        """Those of `rollout.metrics`."""
-        return summarize(groups)
+        """Those of `rollout.metrics`, and of the operators."""
+        return {**summarize(groups), **self.operators.metrics(groups)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the operators."""
+        return {"operators": self.operators.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        if "operators" in state:
+            self.operators.load_state_dict(state["operators"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +80,9 @@ class FromSamples:
 
     read: Reader
 
-    async def collect(self, step: int, tasks: Sequence[dict[str, Any]]) -> list[RolloutGroup]:
+    async def collect(
+        self, step: int, tasks: Sequence[Task], more: Callable[[int], Sequence[Task]]
+    ) -> list[RolloutGroup]:
         """Read them."""
         groups = []
         for number, task in enumerate(tasks):
@@ -69,6 +95,13 @@ class FromSamples:
     def metrics(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
         """None: nothing was rolled out."""
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""
 
     def refuse_bad(self, samples: Samples, what: str = "the dataset") -> None:
         """Raise InputError, which names it by its index, for the first that cannot be learnt

@@ -16,6 +16,7 @@ from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.engine.base import Columns, Learner, Tuned
 from agentscope_tuner.engine.experts import Experts, interleaved
 from agentscope_tuner.errors import RunError
+from agentscope_tuner.experience.base import as_learnt
 from agentscope_tuner.trajectory import RolloutGroup
 
 
@@ -53,13 +54,20 @@ class Learning:
         Raises RunError if an advantage or the gradient is not finite.
         """
         algorithm = self.algorithm
-        if self._experts is not None:
-            groups = interleaved(groups, self._experts.groups(step))
-        if algorithm.before_advantages:
-            scored = Batch(groups, lambda rollout: rollout.reward is not None)
-            self._fill(scored, algorithm.before_advantages)
-            scored.store()
-        algorithm.advantages(groups)
+        with as_learnt(groups) as kept:
+            if self._experts is not None:
+                kept = interleaved(kept, self._experts.groups(step))
+            if algorithm.before_advantages:
+                scored = Batch(kept, lambda rollout: rollout.reward is not None)
+                self._fill(scored, algorithm.before_advantages)
+                scored.store()
+            algorithm.advantages(kept)
+        for rollout in (rollout for group in groups for rollout in group.rollouts):
+            if rollout.left_out:
+                rollout.advantage = None
+        groups = kept
+        if not groups:
+            return {"train/tokens": 0.0}
         parts = split_batch(groups, self._samples_per_update)
         batches = [Batch(part, step=step - 1) for part in parts]
         for batch in batches:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,19 +20,30 @@ from agentscope_tuner.engine.base import RolloutSource
 from agentscope_tuner.engine.held import pack_groups, unpack_groups
 from agentscope_tuner.engine.schedule import Schedule
 from agentscope_tuner.rollout.metrics import lag
-from agentscope_tuner.tasks import TaskBatch, Taskset
+from agentscope_tuner.tasks import Task, TaskBatch, Taskset
 from agentscope_tuner.trajectory import RolloutGroup
 
 
 class Experience(Protocol):
     """Where the groups of a step come from: rollouts of its tasks, or what the tasks hold."""
 
-    async def collect(self, step: int, tasks: Sequence[dict[str, Any]]) -> list[RolloutGroup]:
-        """The groups of step number `step`, one a task."""
+    async def collect(
+        self, step: int, tasks: Sequence[Task], more: Callable[[int], Sequence[Task]]
+    ) -> list[RolloutGroup]:
+        """The groups of step number `step`, one a task; `more` gives so many further tasks, whose
+        groups come after."""
         ...
 
     def metrics(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
         """What is to be logged of them."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers from step to step, as plain data."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
         ...
 
 
@@ -70,6 +81,8 @@ class Pipeline:
         self._last_planned = 0
         self._drawn_since = 0
         """Batches drawn since the last hand-over."""
+        self._heard: list[tuple[list[int], list[float | None]]] = []
+        """What the selector has not been told yet: samples, and their groups' mean rewards."""
         self._sampling = asyncio.Lock()
 
     async def start(self, step: int, weights: Mapping[str, Tensor]) -> None:
@@ -89,9 +102,10 @@ class Pipeline:
         return self._batches.pop(step)
 
     def learnt(self, batch: StepBatch) -> None:
-        """Tell the selector how a batch went. In the order of the steps, before the next one."""
+        """Tell the selector how a batch went, in the order of the steps; it hears it before it is
+        asked for the tasks of the next version."""
         means = [mean_reward(group) for group in batch.groups]
-        self._taskset.update(batch.tasks.indices, means)
+        self._heard.append((list(batch.tasks.indices), means))
 
     def metrics(self, batch: StepBatch) -> dict[str, float]:
         """What is to be logged of a batch."""
@@ -134,6 +148,8 @@ class Pipeline:
         """
         return {
             "taskset": self._taskset.state_dict(),
+            "experience": self._experience.state_dict(),
+            "heard": [list(one) for one in self._heard],
             "ahead": [
                 {
                     "step": batch.step,
@@ -148,6 +164,8 @@ class Pipeline:
     def load_state_dict(self, step: int, state: Mapping[str, Any]) -> None:
         """Go on after step `step`, where `state` was taken."""
         self._taskset.load_state_dict(state["taskset"])
+        self._experience.load_state_dict(state.get("experience", {}))
+        self._heard = [(indices, means) for indices, means in state.get("heard", ())]
         self._last_planned = step
         for ahead in state.get("ahead", ()):
             batch = StepBatch(ahead["step"], self._taskset.batch_of(ahead["indices"]))
@@ -168,7 +186,13 @@ class Pipeline:
 
     def _plan(self, last: int) -> None:
         """Decide on the tasks of all steps up to this one."""
-        for step in range(self._last_planned + 1, min(last, self._taskset.total_steps) + 1):
+        last = min(last, self._taskset.total_steps)
+        if last <= self._last_planned:
+            return
+        for indices, means in self._heard:
+            self._taskset.update(indices, means)
+        self._heard.clear()
+        for step in range(self._last_planned + 1, last + 1):
             self._batches[step] = StepBatch(step, self._taskset.next_batch())
             self._last_planned = step
 
@@ -185,7 +209,13 @@ class Pipeline:
             await asyncio.shield(before)
         async with self._sampling:
             began = time.perf_counter()
-            batch.groups = await self._experience.collect(batch.step, batch.tasks.tasks)
+
+            def more(count: int) -> list[Task]:
+                further = self._taskset.further(count)
+                batch.tasks = batch.tasks + further
+                return further.tasks
+
+            batch.groups = await self._experience.collect(batch.step, batch.tasks.tasks, more)
             batch.seconds = time.perf_counter() - began
             self._drawn_since += 1
 

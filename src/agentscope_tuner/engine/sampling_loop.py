@@ -14,7 +14,7 @@ from agentscope_tuner.engine.pipeline import Experience, mean_reward
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.engine.stopwatch import Stopwatch
-from agentscope_tuner.tasks import Taskset
+from agentscope_tuner.tasks import Task, Taskset
 
 
 class SamplingLoop:
@@ -56,8 +56,15 @@ class SamplingLoop:
     async def _sample(self, taskset: Taskset, experience: Experience) -> None:
         watch, step = Stopwatch(), self.step + 1
         batch = taskset.next_batch()
+
+        def more(count: int) -> list[Task]:
+            nonlocal batch
+            further = taskset.further(count)
+            batch = batch + further
+            return further.tasks
+
         with watch("rollout"):
-            groups = await experience.collect(step, batch.tasks)
+            groups = await experience.collect(step, batch.tasks, more)
         if step == 1:
             refuse_total_failure("the first step", groups)
         taskset.update(batch.indices, [mean_reward(group) for group in groups])

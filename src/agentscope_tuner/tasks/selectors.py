@@ -2,7 +2,8 @@
 
 Each is a pure function of its seed, how much it has drawn, and (difficulty-based) what it was told,
 so its state is small and resuming is exact. `make_selector` knows them by their names in the
-configuration.
+configuration; one of your own is called like these: with `size` or `features_SF` and, if it has
+such parameters, `seed` and the `kwargs`, which are keyword-only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.registry import Registry, check_arguments
 from agentscope_tuner.tasks.difficulty import DifficultyEstimator
 
 
@@ -172,14 +174,18 @@ class DifficultySelector(_BatchSelector):
         self.estimator.load_state_dict(state["estimator"])
 
 
-SELECTORS: dict[str, Callable[..., Selector]] = {
-    "sequential": SequentialSelector,
-    "shuffle": ShuffleSelector,
-    "random": RandomSelector,
-    "offline_easy2hard": EasyToHardSelector,
-    "difficulty_based": DifficultySelector,
-}
-"""Name in the configuration -> selector."""
+SELECTORS: Registry[Callable[..., Selector]] = Registry(
+    "selector_type",
+    "agentscope_tuner.selectors",
+    {
+        "sequential": SequentialSelector,
+        "shuffle": ShuffleSelector,
+        "random": RandomSelector,
+        "offline_easy2hard": EasyToHardSelector,
+        "difficulty_based": DifficultySelector,
+    },
+)
+"""Every selector."""
 
 
 def make_selector(
@@ -195,18 +201,10 @@ def make_selector(
     Raises InputError: an unknown name or keyword (the message lists the known ones), feature keys
     that are missing, not numeric, or given to a selector that uses none.
     """
-    if selector_type not in SELECTORS:
-        raise InputError(
-            f"Unknown selector_type {selector_type!r}; it is one of {', '.join(SELECTORS)}."
-        )
-    make = SELECTORS[selector_type]
+    make = SELECTORS.find(selector_type)
     known = inspect.signature(make).parameters
-    options = {name for name, p in known.items() if p.kind is p.KEYWORD_ONLY}
-    if unknown := sorted(set(kwargs or {}) - options):
-        raise InputError(
-            f"The selector {selector_type!r} has no option {', '.join(map(repr, unknown))}; "
-            f"it has {', '.join(sorted(options)) or 'none'}."
-        )
+    options = sorted(name for name, p in known.items() if p.kind is p.KEYWORD_ONLY)
+    check_arguments("data_selector.kwargs", selector_type, kwargs or {}, options)
     given: dict[str, Any] = {"seed": seed} if "seed" in known else {}
     if "features_SF" in known:
         given["features_SF"] = _features(samples, feature_keys, selector_type)

@@ -61,6 +61,9 @@ class TaskBatch:
     """Which samples they are; what `Taskset.update` wants to hear of."""
     tasks: list[Task]
 
+    def __add__(self, other: TaskBatch) -> TaskBatch:
+        return TaskBatch(self.indices + other.indices, self.tasks + other.tasks)
+
 
 FINGERPRINTED = 10_000
 """Samples at most, evenly spread, that a dataset is known by."""
@@ -99,6 +102,10 @@ class Taskset:
             return TaskBatch([], [])
         self.steps_taken += 1
         return self.batch_of(self.selector.take(min(self.batch_size, left)))
+
+    def further(self, count: int) -> TaskBatch:
+        """So many tasks beyond those of the batches: the ones that the selector has next."""
+        return self.batch_of(self.selector.take(count))
 
     def batch_of(self, indices: list[int]) -> TaskBatch:
         """The tasks of these samples, wherever the cursor stands."""

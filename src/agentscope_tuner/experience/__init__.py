@@ -1,0 +1,1 @@
+"""What happens to rollouts between their drawing and their learning."""
