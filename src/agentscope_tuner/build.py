@@ -339,7 +339,8 @@ def reader(config: Config, data: Data, files: ModelFiles) -> Reader | None:
             renderer = renderer_of(settings, files)
             return lambda s: experts(s, *demonstrate_pair(renderer, s, longest))
         case "texts":
-            return lambda s: experts(s, read_text(tokenizer, s, longest))
+            key = config.buffer.explorer_input.taskset.text_key
+            return lambda s: experts(s, read_text(tokenizer, s, key, longest))
     return None
 
 

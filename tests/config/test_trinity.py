@@ -111,6 +111,28 @@ def test_training_on_a_file_takes_the_buffer_for_the_dataset(tmp_path: Path) -> 
         resolve(config_path=written(tmp_path, dpo.replace("chosen_key: chosen", "chosen_key: a")))
 
 
+def test_cpt_reads_the_field_that_the_format_names(tmp_path: Path) -> None:
+    text = """
+    mode: train
+    algorithm: {algorithm_type: cpt}
+    model: {model_path: m}
+    buffer:
+      trainer_input:
+        experience_buffer:
+          storage_type: file
+          path: d
+          format: {prompt_type: plaintext, prompt_key: body}
+    """
+    config = resolve(config_path=written(tmp_path, text))
+    assert config.buffer.explorer_input.taskset.text_key == "body"
+    config = resolve(config_path=written(tmp_path, text.replace(", prompt_key: body", "")))
+    assert config.buffer.explorer_input.taskset.text_key == "prompt"  # Trinity's default
+    format_key = {"buffer.explorer_input.taskset.format.prompt_key": "body"}
+    config = resolve(overrides={**BASE, **format_key, "algorithm.algorithm_type": "cpt"})
+    assert config.buffer.explorer_input.taskset.text_key == "body"
+    assert "prompt_key" in notices(resolve(overrides={**BASE, **format_key}))[0]
+
+
 def test_all_checkpoints_are_kept_when_trinity_says_zero() -> None:
     config = resolve(overrides={**BASE, "trainer.max_checkpoints_to_keep": 0})
     assert config.trainer.keep_last is None

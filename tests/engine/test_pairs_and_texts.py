@@ -12,6 +12,7 @@ from agentscope_tuner import AlgorithmConfig, DatasetConfig, TunerModelConfig, t
 from agentscope_tuner.engine import models
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.jsonl import read_metrics
+from agentscope_tuner.tuning import Invocation, invoked_as
 
 
 @pytest.fixture(autouse=True)
@@ -32,15 +33,18 @@ def pair(number: int) -> dict[str, Any]:
     return {"chosen": [question, assistant("yes")], "rejected": [question, assistant("no")]}
 
 
-def tuned(model: Path, algorithm: str, samples: list[dict[str, Any]], steps: int = 3) -> list[Any]:
+def tuned(
+    model: Path, algorithm: str, samples: list[dict[str, Any]], *settings: str, steps: int = 3
+) -> list[Any]:
     path = Path("samples.jsonl")
     path.write_text("\n".join(map(json.dumps, samples)))
-    result = tune(
-        model=TunerModelConfig(model_path=str(model), max_model_len=64, max_tokens=8),
-        train_dataset=DatasetConfig(path=str(path.absolute()), total_steps=steps),
-        algorithm=AlgorithmConfig(algorithm_type=algorithm, batch_size=2, learning_rate=1e-2),
-        monitor_type="none",
-    )
+    with invoked_as(Invocation(settings=list(settings))):
+        result = tune(
+            model=TunerModelConfig(model_path=str(model), max_model_len=64, max_tokens=8),
+            train_dataset=DatasetConfig(path=str(path.absolute()), total_steps=steps),
+            algorithm=AlgorithmConfig(algorithm_type=algorithm, batch_size=2, learning_rate=1e-2),
+            monitor_type="none",
+        )
     return read_metrics(result.run_directory / "metrics.jsonl")
 
 
@@ -55,7 +59,7 @@ def test_dpo_prefers_the_chosen_answers(tiny_model: Path) -> None:
 def test_text_in_a_pair_is_a_message(tiny_model: Path) -> None:
     texts = [{"prompt": f"{n}?", "chosen": "yes", "rejected": "no"} for n in range(2)]
     messages = [pair(number) for number in range(2)]
-    told, written = tuned(tiny_model, "dpo", texts, 1), tuned(tiny_model, "dpo", messages, 1)
+    told, written = (tuned(tiny_model, "dpo", samples, steps=1) for samples in (texts, messages))
     assert told[0]["train/tokens"] == written[0]["train/tokens"]
 
 
@@ -67,6 +71,16 @@ def test_cpt_reads_every_token_but_the_first(tiny_model: Path) -> None:
     assert records[0]["train/tokens"] == sum(tokens) - 2
 
 
+def test_the_field_that_cpt_reads_can_be_named(tiny_model: Path) -> None:
+    key = "buffer.explorer_input.taskset.text_key=body"
+    samples = [{"body": "one two three", "text": "no"}, {"body": "four five", "text": "no"}]
+    [record] = tuned(tiny_model, "cpt", samples, key, steps=1)
+    tokenizer = models.ModelFiles.find(str(tiny_model)).tokenizer
+    assert record["train/tokens"] == sum(len(tokenizer.encode(s["body"])) - 1 for s in samples)
+    with pytest.raises(InputError, match=r"sft has no use for .*text_key; leave it out"):
+        tuned(tiny_model, "sft", samples, key)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "bad", "why"),
     [
@@ -74,7 +88,7 @@ def test_cpt_reads_every_token_but_the_first(tiny_model: Path) -> None:
         ("dpo", {"chosen": [user("x"), assistant("a")]}, "needs 'rejected'"),
         ("dpo", {**pair(1), "rejected": pair(1)["chosen"]}, "are the same"),
         ("dpo", {**pair(1), "rejected": [user("1?"), user("no")]}, "part at an assistant message"),
-        ("cpt", {"words": "one"}, "has no 'text'"),
+        ("cpt", {"words": "one"}, "has no text in its field 'text'"),
         ("cpt", {"text": "word " * 200}, "at most max_model_len"),
     ],
 )

@@ -126,15 +126,17 @@ def _messages(given: Any, role: str) -> Any:
 
 
 def read_text(
-    tokenizer: PreTrainedTokenizerBase, sample: Mapping[str, Any], max_model_len: int
+    tokenizer: PreTrainedTokenizerBase, sample: Mapping[str, Any], key: str, max_model_len: int
 ) -> Trajectory:
-    """The sample's `text`, of which every token but the first carries a loss.
+    """The sample's text under `key`, of which every token but the first carries a loss.
 
     Raises InputError if it has none, or one of fewer than two or more than `max_model_len` tokens.
     """
-    text = sample.get("text")
+    text = sample.get(key)
     if not isinstance(text, str):
-        raise InputError("it has no 'text'")
+        raise InputError(
+            f"it has no text in its field {key!r}; buffer.explorer_input.taskset.text_key names it"
+        )
     ids = list(tokenizer.encode(text))
     if not 1 < len(ids) <= max_model_len:
         raise InputError(

@@ -54,6 +54,7 @@ class Taskset(Dataset):
     """The tasks to learn from."""
 
     name: str = not_here("", "Name of the dataset.", "there is one training dataset")
+    text_key: str = effect("text", "Field of a sample that `cpt` reads.", min_length=1)
     repeat_times: int = not_here(1, "Rollouts a task.", "algorithm.repeat_times decides", gt=0)
     data_selector: DataSelector = Field(
         default_factory=DataSelector,

@@ -21,7 +21,10 @@ PAIRS: dict[str, list[str | None]] = {
     "chosen_key": ["chosen", None],
     "rejected_key": ["rejected", None],
 }
-"""What the `format` of a file that is trained on may say, for dpo and else."""
+TEXTS: dict[str, list[str | None]] = {"prompt_type": ["plaintext"]}
+"""What the `format` of a file that is trained on may say, for dpo, cpt and else."""
+FORMS = {"dpo": PAIRS, "cpt": TEXTS}
+TASKSET = "buffer.explorer_input.taskset"
 
 
 def under_our_names(tree: Mapping[str, Any]) -> tuple[Tree, dict[Path, Path]]:
@@ -30,7 +33,7 @@ def under_our_names(tree: Mapping[str, Any]) -> tuple[Tree, dict[Path, Path]]:
     In a list of sections (`model.lora_configs`) one that is left out counts as Trinity's default.
     Raises InputError if two names of one key say different things.
     """
-    tree = with_experts_in_their_place(_with_data_in_its_place(tree))
+    tree = with_experts_in_their_place(_with_text_in_its_place(_with_data_in_its_place(tree)))
     result: Tree = dict(tree)
     moved: dict[Path, Path] = {}
     for row in other_names():
@@ -65,7 +68,8 @@ def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
     if tree.get("mode") != "train" or buffer.get("storage_type") != "file":
         return dict(tree)
     form = buffer.get("format") or {}
-    wanted = PAIRS if _section(tree, "algorithm").get("algorithm_type") == "dpo" else CONVERSATIONS
+    algorithm = _section(tree, "algorithm").get("algorithm_type")
+    wanted = FORMS.get(str(algorithm), CONVERSATIONS)
     if any(form.get(key) not in values for key, values in wanted.items()):
         fields = ", ".join(f"{key}: {values[0]}" for key, values in wanted.items())
         raise InputError(
@@ -75,6 +79,8 @@ def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
     moved = ("path", "split", "subset_name")
     kept = {key: value for key, value in buffer.items() if key not in (*moved, "storage_type")}
     taskset = {key: buffer[key] for key in moved if key in buffer}
+    if algorithm == "cpt":
+        taskset["text_key"] = form.get("prompt_key", "prompt")
     batch = _section(tree, "buffer").get("train_batch_size")
     result = {key: value for key, value in tree.items() if key != "mode"}
     result = overridden(
@@ -82,11 +88,20 @@ def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
         {
             "buffer.trainer_input.experience_buffer": kept,
             "buffer.train_batch_size": None,
-            "buffer.explorer_input.taskset": _section(tree, "buffer.explorer_input.taskset")
-            | taskset,
+            TASKSET: _section(tree, TASKSET) | taskset,
         },
     )
     return result if batch is None else overridden(result, {"buffer.batch_size": batch})
+
+
+def _with_text_in_its_place(tree: Tree) -> Tree:
+    """What `cpt` reads is the field that Trinity's `format.prompt_key` of the dataset names."""
+    written = _path(f"{TASKSET}.format.prompt_key")
+    reads = _section(tree, "algorithm").get("algorithm_type") == "cpt"
+    if not reads or not contains(tree, written):
+        return tree
+    name = value_at(tree, written)
+    return overridden(without(tree, written), {f"{TASKSET}.text_key": name})
 
 
 def _section(tree: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""Every algorithm, killed in its second step, ends as if nothing had happened, bit by bit.
+
+What a kill leaves is what is on the disk at that moment; it is copied away in the middle of the
+second step, and gone on with. (`test_resume.py` sends real signals to whole processes.)
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agentscope.model import ChatModelBase
+
+from agentscope_tuner import (
+    AlgorithmConfig,
+    DatasetConfig,
+    JudgeOutput,
+    TunerModelConfig,
+    WorkflowOutput,
+    tune,
+)
+from agentscope_tuner.algorithms.catalogue import catalogue
+from agentscope_tuner.algorithms.registry import get_algorithm
+from agentscope_tuner.engine.learning import Learning
+from agentscope_tuner.tuning import Invocation, invoked_as
+from attack.sameness import differences
+
+TYPES = sorted(catalogue().types)
+RUN = Path("checkpoints/AgentScope/run")
+ALWAYS = ("deterministic=true", "name=run", "buffer.train_batch_size=4")
+
+
+async def ask(task: dict[str, Any], model: ChatModelBase) -> WorkflowOutput:
+    """Two calls, with rewards and states of their own."""
+    texts = []
+    for turn in (task["question"], "Are you sure?"):
+        response = await model([{"role": "user", "content": turn}])
+        texts.append(response.content[0]["text"] if response.content else "")
+    rewards = [len(set(text)) / 10 for text in texts]
+    keys = ["begin", "sure"]
+    return WorkflowOutput(
+        reward=sum(rewards), response=texts[-1], step_rewards=rewards, state_keys=keys
+    )
+
+
+async def judge(task: dict[str, Any], response: str) -> JudgeOutput:
+    metrics = {"length": float(len(response)), "letters": float(len(set(response)))}
+    return JudgeOutput(reward=metrics["letters"] - 5, metrics=metrics)
+
+
+def write_samples(path: Path) -> Path:
+    """Samples that every kind of data can be read from."""
+    lines = []
+    for n in range(6):
+        question = {"role": "user", "content": f"{n} + 1 ="}
+        answer, other = ({"role": "assistant", "content": str(n + k)} for k in (1, 2))
+        sample = {
+            "question": f"{n} + 1 =",
+            "text": f"{n} and one are {n + 1}",
+            "messages": [question, answer],
+            "prompt": [question],
+            "chosen": [answer],
+            "rejected": [other],
+        }
+        lines.append(json.dumps(sample) + "\n")
+    path.write_text("".join(lines))
+    return path
+
+
+def settings_of(name: str, model: Path, data: Path) -> list[str]:
+    arguments = {"advantage_fn_args": {"rewards": {"judge/length": 1.0}}} if name == "gdpo" else {}
+    algorithm = get_algorithm(algorithm_type=name, **arguments)
+    settings = [*ALWAYS]
+    settings += ["algorithm.advantage_fn_args.rewards={judge/length: 1.0}"] * (name == "gdpo")
+    settings += [f"model.teacher_model_path={model}"] * algorithm.needs_teacher
+    settings += [f"buffer.experts.path={data}"] * algorithm.needs_experts
+    return settings
+
+
+def tuned(name: str, model: Path, data: Path, *, resume: bool = False, **lengths: int) -> None:
+    with invoked_as(Invocation(settings=settings_of(name, model, data), resume=resume)):
+        tune(
+            workflow_func=ask,
+            judge_func=judge,
+            model=TunerModelConfig(
+                **{"model_path": str(model), "max_model_len": 128, "max_tokens": 6, **lengths}
+            ),
+            train_dataset=DatasetConfig(path=str(data), total_steps=2),
+            algorithm=AlgorithmConfig(
+                algorithm_type=name,
+                group_size=2,
+                batch_size=2,
+                learning_rate=1e-3,
+                save_interval_steps=1,
+            ),
+        )
+
+
+def left_by_a_kill(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Copy the run to `place` as soon as half of its second step is learnt."""
+    update = Learning._update
+
+    def updated(self: Learning, step: int, done: float, batch: Any) -> dict[str, float]:
+        learnt = update(self, step, done, batch)
+        if step == 2 and not place.exists():
+            shutil.copytree(RUN, place)
+        return learnt
+
+    monkeypatch.setattr(Learning, "_update", updated)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_killed_in_its_second_step_it_ends_as_if_nothing_had_happened(
+    name: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_samples(tmp_path / "samples.jsonl")
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    alone.mkdir()
+    monkeypatch.chdir(alone)
+    with monkeypatch.context() as patch:
+        left_by_a_kill(patch, killed / RUN)
+        tuned(name, tiny_model, data)
+    assert [p.name for p in (killed / RUN).glob("global_step_*")] == ["global_step_1"]
+    monkeypatch.chdir(killed)
+    tuned(name, tiny_model, data, resume=True)
+    assert differences(killed / RUN, alone / RUN) == {}
