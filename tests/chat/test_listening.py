@@ -16,6 +16,7 @@ from chat_parts import ADD, ScriptedSampler, saying, serve
 from test_trajectories import assert_faithful
 from transformers import PreTrainedTokenizerBase
 
+from agentscope_tuner.chat_model import ask
 from agentscope_tuner.errors import RunError
 
 USER = {"role": "user", "content": "1 + 2?"}
@@ -45,6 +46,21 @@ async def test_another_library_is_recorded_by_base_url_and_api_key(
     await service.close()
     assert [one.branch for one in session.trajectory.calls] == [None, None]
     assert_faithful(session.trajectory, sampler.said)
+
+
+async def test_a_rollout_may_be_named_after_anything(smol: PreTrainedTokenizerBase) -> None:
+    service = serve(smol, saying(smol, ["3", "3"]))
+    session = service.open("eval-a/b c?#%2F-step0-0-0")
+    assert await ask(session.model, "1 + 2?", max_tokens=4) == "3"
+    async with httpx.AsyncClient() as client:
+        url = f"{session.model.base_url}/chat/completions"
+        body = {"model": "policy", "messages": [USER]}
+        answered = await client.post(
+            url, json=body, headers={"Authorization": f"Bearer {session.model.api_key}"}
+        )
+    assert answered.status_code == 200
+    await service.close()
+    assert len(session.trajectory.calls) == 2
 
 
 async def test_a_rollouts_key_opens_nothing_else_and_dies_with_it(
@@ -123,7 +139,7 @@ async def test_a_socket_is_open_from_the_first_look_at_the_url_until_the_service
 ) -> None:
     service = serve(smol, saying(smol, ["Hello."]))
     session = service.open("r1")
-    await session.model([USER])
+    await ask(session.model, "1 + 2?", max_tokens=4)
     assert listening_sockets() == 0
     began = time.monotonic()
     urls = await asyncio.gather(

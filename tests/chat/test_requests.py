@@ -196,7 +196,7 @@ async def test_a_prompt_may_be_as_long_as_configured_and_no_longer(
 ) -> None:
     free, question = serve(smol, saying(smol, ["ok"])), {"role": "user", "content": "How long?"}
     probe = free.open("r1")
-    await probe.model([question])
+    await Client(free).message([question])
     length = len(probe.trajectory.segments[0].token_ids)
 
     service = serve(smol, saying(smol, ["ok"]), max_prompt_tokens=length)

@@ -7,10 +7,10 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
-
-from agentscope.model import ChatResponse, OpenAIChatModel
+from urllib.parse import quote
 
 from agentscope_tuner.chat.transport import InProcessTransport, http
+from agentscope_tuner.chat_model import Connection, OpenAIChatModel
 
 # AgentScope prints every agent's every message; of hundreds of concurrent rollouts nobody can
 # read that. It reads the variable when an agent is
@@ -49,21 +49,18 @@ class RolloutChatModel(OpenAIChatModel):
         rollout_id: str,
         key: str,
         endpoint_url: Callable[[], str],
+        context_size: int,
     ) -> None:
-        self._path = f"/rollouts/{rollout_id}/v1"
+        # Quoted twice, as whoever routes unquotes once: names of datasets may hold a slash.
+        self._path = f"/rollouts/{quote(quote(rollout_id, safe=''))}/v1"
         self._endpoint_url = endpoint_url
         self.api_key = key
         """The rollout's own key: the bearer token that `base_url` asks for."""
-        super().__init__(
-            name,
-            api_key=key,
-            stream=False,
-            client_kwargs={
-                "base_url": f"http://in-process{self._path}",
-                "http_client": client.http,
-                "max_retries": 0,
-            },
-        )
+        url = f"http://in-process{self._path}"
+        connection = Connection(name, url, key, client.http, context_size)
+        super().__init__(**connection.arguments())
+        self.model_name = name
+        """What requests call it; AgentScope 2.x says `model`."""
 
     @property
     def base_url(self) -> str:
@@ -75,7 +72,8 @@ class RolloutChatModel(OpenAIChatModel):
 
     async def _parse_openai_stream_response(
         self, start_datetime: datetime, response: Any, structured_model: Any = None
-    ) -> AsyncGenerator[ChatResponse, None]:
+    ) -> AsyncGenerator[Any, None]:
+        # The name is 1.x's; 2.x reads audio right.
         stream = _WithoutAudio(response)
         async for answer in super()._parse_openai_stream_response(
             start_datetime,

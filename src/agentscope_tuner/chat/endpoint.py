@@ -19,6 +19,7 @@ import logging
 import secrets
 from collections.abc import Mapping
 from functools import partial
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -109,7 +110,7 @@ class Endpoint:
             return JSONResponse(api.error(refusal), status_code=refusal.status)
 
     def _session(self, request: Request) -> Session:
-        rollout_id = request.path_params["rollout_id"]
+        rollout_id = unquote(request.path_params["rollout_id"])
         session = self._sessions.get(rollout_id)
         if session is None:
             raise not_open(rollout_id)

@@ -7,13 +7,12 @@ import secrets
 import threading
 from collections.abc import Mapping
 
-from agentscope.model import ChatModelBase
-
 from agentscope_tuner.chat.client import InProcessClient, RolloutChatModel
 from agentscope_tuner.chat.endpoint import Endpoint
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.server import Listener
 from agentscope_tuner.chat.session import Overrides, Session
+from agentscope_tuner.chat_model import ChatModelBase
 from agentscope_tuner.errors import InputError, RunError
 
 
@@ -73,8 +72,9 @@ class ChatService:
             self._client = InProcessClient(self.endpoint, self._loop)
         client, key = self._client, secrets.token_urlsafe(32)
 
-        def connected(name: str) -> RolloutChatModel:
-            return RolloutChatModel(name, client, rollout_id, key, self.url)
+        def connected(name: str, one: ServedModel) -> RolloutChatModel:
+            size = one.sampler.max_model_len
+            return RolloutChatModel(name, client, rollout_id, key, self.url, size)
 
         def forget() -> None:
             del self.sessions[rollout_id]
@@ -85,9 +85,9 @@ class ChatService:
             key,
             policy=self.policy,
             auxiliary=served,
-            model=connected(self.policy.name),
+            model=connected(self.policy.name, self.policy),
             auxiliary_models={
-                name: connected(name) if isinstance(one, ServedModel) else one
+                name: connected(name, one) if isinstance(one, ServedModel) else one
                 for name, one in self.auxiliary.items()
             },
             overrides=Overrides(temperature, top_p, top_k, max_tokens),

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agentscope.model import ChatModelBase, OpenAIChatModel
-
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.recorder import Recorder
 from agentscope_tuner.chat.served import ServedModel
+from agentscope_tuner.chat_model import ChatModelBase, OpenAIChatModel
 from agentscope_tuner.inference.base import Completion
 from agentscope_tuner.inference.grammar import GrammarError
 from agentscope_tuner.trajectory import AuxiliaryCall, Trajectory

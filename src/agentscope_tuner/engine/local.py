@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import torch
-from agentscope.model import ChatModelBase
 
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.service import ChatService
+from agentscope_tuner.chat_model import ChatModelBase
 from agentscope_tuner.config.explorer import Explorer
 from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.rollout.runner import RolloutRunner

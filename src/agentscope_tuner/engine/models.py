@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from agentscope.model import ChatModelBase, OpenAIChatModel
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from agentscope_tuner.chat.detection import create_chat_renderer
 from agentscope_tuner.chat.rendering import ChatRenderer
 from agentscope_tuner.chat.served import ServedModel, serve_model
+from agentscope_tuner.chat_model import ChatModelBase, Connection, OpenAIChatModel
 from agentscope_tuner.config.schema import ChatModelSettings, Config
 from agentscope_tuner.engine.preflight import api_key
 from agentscope_tuner.errors import InputError
@@ -169,15 +169,15 @@ def auxiliary_models(
 
 
 def _remote(name: str, settings: ChatModelSettings) -> OpenAIChatModel:
-    return OpenAIChatModel(
+    assert settings.base_url is not None
+    connection = Connection(
         settings.model_path,
-        api_key=api_key(name, settings),
-        stream=False,
-        client_kwargs={"base_url": settings.base_url},
-        generate_kwargs={
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
-            "max_tokens": settings.max_response_tokens,
-            **({} if settings.top_k < 1 else {"extra_body": {"top_k": settings.top_k}}),
-        },
+        settings.base_url,
+        api_key(name, settings),
+        context_size=settings.max_model_len,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k if settings.top_k > 0 else None,
+        max_tokens=settings.max_response_tokens,
     )
+    return OpenAIChatModel(**connection.arguments())

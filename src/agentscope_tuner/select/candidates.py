@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from agentscope.model import ChatModelBase
 
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.service import ChatService
+from agentscope_tuner.chat_model import ChatModelBase, name_of
 from agentscope_tuner.config.arguments import TunerModelConfig
 from agentscope_tuner.config.resolve import auxiliary_settings
 from agentscope_tuner.config.schema import ChatModelSettings
@@ -58,7 +58,7 @@ class Candidate:
         self.given = given
         self._settings: ChatModelSettings | None = None
         if isinstance(given, ChatModelBase):
-            self.name = given.model_name
+            self.name = name_of(given)
         elif isinstance(given, str | Path | TunerModelConfig):
             self._settings = _settings(given)
             path = str(given.model_path if isinstance(given, TunerModelConfig) else given)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentscope_tuner.chat_model import ask
 from agentscope_tuner.select.candidates import OpenModel
 
 MAX_TOKENS = 256
@@ -55,9 +56,7 @@ async def written(
         one,
         _,
     ):
-        request = [{"role": "user", "content": _request(tried, number)}]
-        answer = await one(request, max_tokens=MAX_TOKENS)
-        text = await _text(answer)
+        text = await ask(one, _request(tried, number), max_tokens=MAX_TOKENS)
     return _prompt_in(text)
 
 
@@ -79,16 +78,6 @@ def _request(tried: Sequence[Tried], number: int) -> str:
         f"Write one better system prompt. {_TIPS[number % len(_TIPS)]} "
         "Answer with the system prompt alone, between <prompt> and </prompt>."
     )
-
-
-async def _text(answer: Any) -> str:
-    if isinstance(answer, AsyncIterable):
-        last = None
-        async for piece in answer:
-            last = piece
-        answer = last
-    blocks = answer.content if answer is not None else []
-    return "".join(block["text"] for block in blocks if block["type"] == "text")
 
 
 def _prompt_in(text: str) -> str | None:

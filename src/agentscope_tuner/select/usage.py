@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from agentscope.model import ChatModelBase
+from agentscope_tuner.chat_model import ChatModelBase
 
 
 @dataclass(slots=True)

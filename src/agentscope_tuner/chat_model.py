@@ -1,0 +1,100 @@
+"""The chat models of the AgentScope that is installed: 1.x or 2.x, of one name, made otherwise.
+
+Everything that knows which of the two it is stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from agentscope_tuner.errors import InputError
+
+try:
+    from agentscope.model import ChatModelBase as ChatModelBase
+    from agentscope.model import OpenAIChatModel as OpenAIChatModel
+except ModuleNotFoundError as missing:
+    raise InputError(
+        f"AgentScope cannot be imported ({missing}): install agentscope-tuner[agentscope1] or "
+        "agentscope-tuner[agentscope2]."
+    ) from missing
+
+MAJOR = int(version("agentscope").partition(".")[0])
+"""1 or 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where a chat model is and how it is called; None leaves it to the server."""
+
+    model: str
+    """What the server calls it."""
+    base_url: str
+    api_key: str
+    http_client: Any = None
+    """An `AsyncClient` of the library that `openai` speaks; None: its own."""
+    context_size: int | None = None
+    """Most tokens of a prompt and its answer: where an agent of 2.x compresses its memory."""
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """What `OpenAIChatModel` is made of: answers come as a whole, and no failed call is
+        repeated within the model if the client is ours, as that would be a second sample."""
+        client: dict[str, Any] = {}
+        if self.http_client is not None:
+            client = {"http_client": self.http_client, "max_retries": 0}
+        settings = ("temperature", "top_p", "max_tokens")
+        given = {name: getattr(self, name) for name in settings if getattr(self, name) is not None}
+        extra = {} if self.top_k is None else {"extra_body": {"top_k": self.top_k}}
+        if MAJOR == 1:
+            return {
+                "model_name": self.model,
+                "api_key": self.api_key,
+                "stream": False,
+                "client_kwargs": {"base_url": self.base_url, **client},
+                "generate_kwargs": {**given, **extra},
+            }
+        credential = import_module("agentscope.credential").OpenAICredential
+        size = {} if self.context_size is None else {"context_size": self.context_size}
+        retries = {} if self.http_client is None else {"max_retries": 0}
+        parameters: Any = OpenAIChatModel
+        return {
+            "credential": credential(api_key=self.api_key, base_url=self.base_url),
+            "model": self.model,
+            "parameters": parameters.Parameters(**given),
+            "stream": False,
+            "client_kwargs": client,
+            **size,
+            **retries,
+            **extra,
+        }
+
+
+def name_of(model: ChatModelBase) -> str:
+    """What a chat model calls itself."""
+    name: str = getattr(model, "model_name" if MAJOR == 1 else "model")
+    return name
+
+
+async def ask(model: ChatModelBase, text: str, *, max_tokens: int) -> str:
+    """The text of a model's answer to one message of a user, thinking left out."""
+    asked: Any = [{"role": "user", "content": text}]
+    if MAJOR > 1:
+        asked = [import_module("agentscope.message").UserMsg(name="user", content=text)]
+    answer: Any = await model(asked, max_tokens=max_tokens)
+    if isinstance(answer, AsyncIterable):
+        pieces = [piece async for piece in answer]
+        answer = pieces[-1] if pieces else None  # the last one is the whole
+    blocks = [_fields(block) for block in (answer.content if answer is not None else ())]
+    return "".join(block["text"] for block in blocks if block["type"] == "text")
+
+
+def _fields(block: Any) -> dict[str, Any]:
+    """A block of 1.x is a dictionary, one of 2.x an object."""
+    return block if isinstance(block, dict) else vars(block)
