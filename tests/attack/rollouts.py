@@ -28,7 +28,7 @@ from test_through_the_endpoint import byte_tokenizer
 from agentscope_tuner.chat.served import serve_model
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.event_loop import run_to_completion
-from agentscope_tuner.rollout import RolloutRunner
+from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.runs.rollouts import read_rollouts, rollouts_path, write_rollouts
 from attack.report import table
 

@@ -15,8 +15,8 @@ from agentscope.formatter import OpenAIChatFormatter
 from agentscope.memory import InMemoryMemory
 from agentscope.message import Msg
 
-from agentscope_tuner.rollout import RolloutRunner
 from agentscope_tuner.rollout.deadline import DeadlineExceeded, SelfCancelled, run_until
+from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.workflow import WorkflowOutput
 
 

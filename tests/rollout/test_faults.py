@@ -19,7 +19,8 @@ from agentscope_tuner.event_loop import run_to_completion
 from agentscope_tuner.inference.base import Completion, SamplingParams
 from agentscope_tuner.monitor.base import RunInfo
 from agentscope_tuner.monitor.registry import create_monitors
-from agentscope_tuner.rollout import RolloutRunner, summarize
+from agentscope_tuner.rollout.metrics import summarize
+from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.runs.rollouts import read_rollouts, write_rollouts
 from agentscope_tuner.trajectory import RolloutGroup
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentscope_tuner.rollout import summarize
+from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.trajectory import (
     Call,
     Rollout,

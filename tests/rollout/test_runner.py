@@ -13,7 +13,8 @@ import httpx
 import openai
 import pytest
 
-from agentscope_tuner.rollout import RolloutRunner, summarize
+from agentscope_tuner.rollout.metrics import summarize
+from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.workflow import JudgeOutput, WorkflowOutput
 
 TASK = {"question": "?", "tags": ["a"]}

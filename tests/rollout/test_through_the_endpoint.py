@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from agentscope_tuner.chat.served import serve_model
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.inference.base import Completion, SamplingParams
-from agentscope_tuner.rollout import RolloutRunner, summarize
+from agentscope_tuner.rollout.metrics import summarize
+from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.runs.rollouts import read_rollouts, write_rollouts
 from agentscope_tuner.workflow import JudgeOutput, WorkflowOutput
 

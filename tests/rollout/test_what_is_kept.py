@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from agentscope_tuner.rollout import RolloutRunner
+from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.trajectory import Rollout
 from agentscope_tuner.workflow import JudgeOutput, WorkflowOutput
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,3 +96,20 @@ def test_a_run_without_a_step_is_shown_too(tmp_path: Path) -> None:
 def test_where_no_run_is_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There are no runs"):
         Run(tmp_path)
+
+
+def test_reading_a_run_imports_nothing_that_computes_or_serves(run: Run) -> None:
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from agentscope_tuner import Run\n"
+        "from agentscope_tuner.viewer.library import Library\n"
+        f"run = Run({str(run.directory)!r})\n"
+        "run.metrics(), run.rollouts(3), run.diagnose(), Library(Path(run.directory))\n"
+        "print([name for name in 'torch transformers agentscope openai datasets'.split()"
+        " if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

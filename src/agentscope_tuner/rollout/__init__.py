@@ -1,6 +1,4 @@
-"""Rollouts: workflows run with deadlines and retries, and their failures kept as data."""
+"""Rollouts: workflows run with deadlines and retries, and their failures kept as data.
 
-from agentscope_tuner.rollout.metrics import summarize
-from agentscope_tuner.rollout.runner import RolloutRunner
-
-__all__ = ["RolloutRunner", "summarize"]
+Nothing is imported here: estimates are wanted where agentscope and torch are not.
+"""
