@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from agentscope_tuner.cli.runs import runs_table
-from agentscope_tuner.engine.check import show_rollout
+from agentscope_tuner.cli.shown_rollout import show_rollout
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.summary import RunSummary
 from agentscope_tuner.runs.listing import RunRow

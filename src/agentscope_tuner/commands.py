@@ -25,7 +25,7 @@ from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.schema import Config, notices
 from agentscope_tuner.engine.base import RolloutSource
-from agentscope_tuner.engine.check import check_workflow
+from agentscope_tuner.engine.check import Checked, check_tasks, find_duplicates
 from agentscope_tuner.engine.companions import Companions
 from agentscope_tuner.engine.evaluate import EvaluateOptions, evaluate_models
 from agentscope_tuner.engine.experience import FromSamples
@@ -41,6 +41,7 @@ from agentscope_tuner.engine.run_directory import (
     last_checkpoint,
 )
 from agentscope_tuner.engine.sampling_loop import SamplingLoop
+from agentscope_tuner.engine.scores import Scores
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.base import HyperParameter, RunInfo
@@ -208,18 +209,36 @@ async def check(
     *,
     workflow_func: WorkflowType | None,
     judge_func: JudgeType | None,
-) -> None:
-    """Show one rollout; see `astuner check`."""
+    tasks: int,
+    samples: int,
+) -> Checked:
+    """Roll out the first tasks of the training set; see `astuner check`."""
     if workflow_func is None:
         raise InputError("There is no workflow_func to check: give tune() one.")
     algorithm = build_algorithm(config)
-    task = build_taskset(config).next_batch().tasks[0]
-    sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
+    first = config.model_copy(deep=True)
+    first.buffer.batch_size, first.buffer.total_steps = tasks, 1
+    taskset = build_taskset(first)
+    if tasks > (known := len(taskset.samples)):
+        raise InputError(f"--tasks {tasks}: the training set has {known}.")
+    duplicates = []
+    if tasks > 1:
+        held_out = {evaluation.name: evaluation.tasks for evaluation in build_evaluations(config)}
+        duplicates = find_duplicates([taskset.samples[at] for at in range(known)], held_out)
     files = ModelFiles.find(config.trained_model().model_path)
     needs = tuning_needs(config, files, Companions.find(config, algorithm, files))
     rollouts = await build_rollouts(config, files, None, workflow_func, judge_func)
     try:
-        await check_workflow(rollouts, files.tokenizer, task, sampling, config.seed, needs)
+        return await check_tasks(
+            rollouts,
+            taskset.next_batch().tasks,
+            samples,
+            sampling=sampling_of(config.buffer.explorer_input.taskset.rollout_args),
+            seed=config.seed,
+            tokenizer=files.tokenizer,
+            needs=needs,
+            duplicates=duplicates,
+        )
     finally:
         await rollouts.close()
 
@@ -230,7 +249,7 @@ async def evaluate(
     workflow_func: WorkflowType | None,
     judge_func: JudgeType | None,
     **options: Any,
-) -> None:
+) -> Scores:
     """Score models on the held-out sets; see `astuner evaluate` and `EvaluateOptions`."""
     if workflow_func is None:
         raise InputError("There is no workflow_func to evaluate with: give tune() one.")
@@ -239,7 +258,7 @@ async def evaluate(
     async def open_rollouts(config: Config, files: ModelFiles) -> RolloutSource:
         return await build_rollouts(config, files, None, workflow_func, judge_func)
 
-    await evaluate_models(config, evaluations, EvaluateOptions(**options), open_rollouts)
+    return await evaluate_models(config, evaluations, EvaluateOptions(**options), open_rollouts)
 
 
 def schedule_keys(config: Config) -> list[str]:

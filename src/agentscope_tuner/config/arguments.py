@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from agentscope_tuner.config.problems import argument_error
 from agentscope_tuner.visible import visible
 
+if TYPE_CHECKING:  # heavy
+    from agentscope_tuner.config.kept_samples import Samples
+
 
 class Arguments(BaseModel):
     """A public model: a bad argument is an `InputError` of one sentence."""
@@ -123,6 +126,17 @@ class DatasetConfig(Arguments):
     split: str | None = Field("train", description="The split; None: the only one there is.")
     total_epochs: int = Field(1, gt=0, description="How often every task is met.")
     total_steps: int | None = Field(None, gt=0, description="Steps to run, over total_epochs.")
+
+    @classmethod
+    def from_samples(cls, samples: Samples, **fields: Any) -> Self:
+        """A dataset of samples that are here: a list of dictionaries, or a `datasets.Dataset`.
+
+        They are kept in the cache ($ASTUNER_CACHE), where `path` points to. `fields` are the
+        others of this class. Raises InputError: none, or they fit in no table.
+        """
+        from agentscope_tuner.config.kept_samples import keep
+
+        return cls(**{"path": str(keep(samples)), **fields})
 
     def preview(self, n: int = 5) -> list[dict[str, Any]]:
         """Print the first `n` samples as JSON and return them (fewer if there are fewer).

@@ -1,145 +1,130 @@
-"""`astuner check`: one task, one rollout, no training, everything shown.
+"""`astuner check`: tasks are rolled out without training, before anything is paid for.
 
-What a workflow's author wants to know first: what the model was asked and answered, which tokens
-the learner would be trained on, and what the judge made of it.
+One rollout shows what the model was asked and answered and what the judge made of it; several, of
+several tasks, show what a run would learn from.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.panel import Panel
-from rich.text import Text
+from rich.progress import Progress
+from transformers import PreTrainedTokenizerBase
 
 from agentscope_tuner.engine.base import RolloutSource, Sampling
 from agentscope_tuner.engine.models import default_device
-from agentscope_tuner.errors import RunError
-from agentscope_tuner.inference.memory import as_text, free_memory
-from agentscope_tuner.monitor.conversation import said
-from agentscope_tuner.trajectory import Call, Rollout, Trajectory
-from agentscope_tuner.visible import visible
+from agentscope_tuner.inference.memory import free_memory
+from agentscope_tuner.runs.estimates import within_groups
+from agentscope_tuner.runs.index import task_digest, task_preview
+from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
-TRAINED = "black on green"
-FORCED = "black on yellow"
-PROMPT = "dim"
-OPEN, CLOSE = "⟦", "⟧"
-"""Around what was sampled, for output without colours."""
+Task = dict[str, Any]
 
 
-class Decoder(Protocol):
-    """Whatever knows the text of tokens: a tokenizer, or what a run directory keeps of it."""
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A training task that a held-out set has, too."""
 
-    def decode(self, token_ids: list[int], /) -> Any: ...
+    about: str
+    set: str
+    """The evaluation set."""
+    whole: bool
+    """Whether all of the task is the same; else it is its first text."""
 
 
-async def check_workflow(
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came of it."""
+
+    groups: Sequence[RolloutGroup]
+    duplicates: Sequence[Duplicate]
+    tokenizer: PreTrainedTokenizerBase
+    needs: Mapping[str, float]
+    """What tuning would take of memory, in bytes, by part."""
+    device: str
+    free: float
+    """Bytes of memory there."""
+
+    @property
+    def rollouts(self) -> list[Rollout]:
+        """All of them."""
+        return [rollout for group in self.groups for rollout in group.rollouts]
+
+    @property
+    def teaching(self) -> int:
+        """Groups with two different rewards: only from these a run learns."""
+        return sum(len(set(group.rewards)) > 1 for group in self.groups)
+
+    @property
+    def failures(self) -> Counter[str]:
+        """Failed rollouts by the kind of their error."""
+        return Counter(str(r.error.kind) for r in self.rollouts if r.error is not None)
+
+    @property
+    def truncated(self) -> int:
+        """Rollouts that a length limit cut off."""
+        return sum(rollout.trajectory.truncated for rollout in self.rollouts)
+
+    @property
+    def reward_by_length(self) -> float:
+        """Correlation of reward and sampled tokens within groups; NaN if either does not vary."""
+        rows = [
+            (at, rollout.reward, rollout.trajectory.sampled_tokens)
+            for at, group in enumerate(self.groups)
+            for rollout in group.rollouts
+            if rollout.reward is not None
+        ]
+        groups, rewards, tokens = np.array(rows, float).reshape(-1, 3).T
+        return within_groups(groups.astype(np.int64), tokens, rewards)
+
+
+async def check_tasks(
     rollouts: RolloutSource,
-    tokenizer: Decoder,
-    task: dict[str, Any],
+    tasks: Sequence[Task],
+    samples: int,
+    *,
     sampling: Sampling,
     seed: int,
+    tokenizer: PreTrainedTokenizerBase,
     needs: Mapping[str, float],
-) -> None:
-    """Run one task once and show everything. Raises RunError if the rollout failed.
-
-    `needs`: what tuning would take of memory, in bytes, by part.
-    """
-    console = Console()
+    duplicates: Sequence[Duplicate],
+) -> Checked:
+    """Roll these tasks out, each `samples` times. A failed rollout is a part of the result."""
     device = default_device()
-    [group] = await rollouts.rollout(
-        [task],
-        group_size=1,
-        label="check",
-        seed=seed,
-        sampling=sampling,
-        on_done=lambda rollout: None,
-    )
-    [rollout] = group.rollouts
-    shown = visible(json.dumps(task, ensure_ascii=False, default=str))  # dates, images
-    console.print(f"[bold]task[/] {escape(shown)}", highlight=False)
-    show_rollout(rollout, tokenizer, console)
-    console.print(
-        f"memory: tuning takes about {as_text(needs)}; "
-        f"{free_memory(device) / 1e9:.1f} GB are free on {device}",
-        highlight=False,
-    )
-    if rollout.error is not None:
-        raise RunError(f"The rollout failed ({rollout.error.kind}): {rollout.error.message}")
+    hidden = len(tasks) * samples == 1
+    with Progress(console=Console(stderr=True), transient=True, disable=hidden) as progress:
+        bar = progress.add_task("checking", total=len(tasks) * samples)
+        groups = await rollouts.rollout(
+            tasks,
+            group_size=samples,
+            label="check",
+            seed=seed,
+            sampling=sampling,
+            on_done=lambda rollout: progress.advance(bar),
+        )
+    return Checked(groups, duplicates, tokenizer, needs, str(device), free_memory(device))
 
 
-def show_rollout(rollout: Rollout, tokenizer: Decoder, console: Console) -> None:
-    """Print the rollout's calls, its token tree, its reward, metrics and time."""
-    for number, call in enumerate(rollout.trajectory.calls, start=1):
-        console.print(Panel(_conversation(call), title=_call_title(number, call), expand=False))
-    legend = Text.assemble(
-        "tokens as the learner sees them: ",
-        ("given", PROMPT),
-        ", ",
-        (f"{OPEN}sampled and trained on{CLOSE}", TRAINED),
-        ", ",
-        ("sampled, but no other token was possible: not trained on", FORCED),
-    )
-    console.print(legend)
-    for number, leaf in enumerate(rollout.trajectory.leaves(), start=1):
-        branch = _tokens(rollout.trajectory, leaf, tokenizer)
-        console.print(Panel(branch, title=f"branch {number}", expand=False))
-    console.print(_outcome(rollout), highlight=False)
+def find_duplicates(
+    training: Sequence[Mapping[str, Any]], held_out: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[Duplicate]:
+    """Training tasks that are held out, too, whole or by their first text."""
+    wholes = {task_digest(dict(task)) for task in training}
+    texts = {text for task in training if (text := _first_text(task))}
+    found = []
+    for name, tasks in held_out.items():
+        for task in tasks:
+            whole = task_digest(dict(task)) in wholes
+            if whole or _first_text(task) in texts:
+                found.append(Duplicate(task_preview(dict(task)), name, whole))
+    return found
 
 
-def _call_title(number: int, call: Call) -> str:
-    branch = f", a new branch: {call.branch}" if call.branch else ""
-    return f"call {number} ({call.finish_reason}, {call.seconds:.2f} s{branch})"
-
-
-def _conversation(call: Call) -> Text:
-    text = Text()
-    for message in [*call.messages, call.response]:
-        text.append(visible(f"{message['role']}: "), style="bold")
-        text.append(visible(" ".join(said(message))) + "\n")
-    if call.tools:
-        names = ", ".join(tool["function"]["name"] for tool in call.tools)
-        text.append(visible(f"tools: {names}\n"), style="italic")
-    text.rstrip()
-    return text
-
-
-def _tokens(trajectory: Trajectory, leaf: int, tokenizer: Decoder) -> Text:
-    text = Text()
-    for index in trajectory.path(leaf):
-        segment = trajectory.segments[index]
-        if segment.sampled is None:
-            text.append(_decode(tokenizer, segment.token_ids), style=PROMPT)
-            continue
-        text.append(OPEN)
-        trained = set(segment.sampled.trained().tolist())
-        for at, token in enumerate(segment.token_ids):
-            text.append(_decode(tokenizer, [token]), style=TRAINED if at in trained else FORCED)
-        text.append(CLOSE)
-    return text
-
-
-def _decode(tokenizer: Decoder, token_ids: list[int]) -> str:
-    text = tokenizer.decode(token_ids)
-    assert isinstance(text, str), "one sequence decodes to one text"
-    return visible(text)
-
-
-def _outcome(rollout: Rollout) -> str:
-    trajectory = rollout.trajectory
-    lines = [
-        f"calls {len(trajectory.calls)}, branches {len(trajectory.leaves())}, "
-        f"tokens sampled {trajectory.sampled_tokens}, trained on {trajectory.trained_tokens}, "
-        f"time {rollout.seconds:.2f} s"
-    ]
-    if rollout.error is not None:
-        lines.append(escape(visible(rollout.error.traceback)))
-    else:
-        lines.append(f"response: {escape(visible(rollout.response))}")
-        if rollout.reward is not None:  # a demonstration has none
-            lines.append(f"[bold]reward {rollout.reward:g}[/]")
-    lines += [f"{escape(visible(name))} = {value:g}" for name, value in rollout.metrics.items()]
-    return "\n".join(lines)
+def _first_text(task: Mapping[str, Any]) -> str:
+    text = next((value for value in task.values() if isinstance(value, str)), "")
+    return " ".join(text.split()).casefold()

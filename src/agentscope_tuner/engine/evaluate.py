@@ -6,10 +6,8 @@ can be compared with each other and with those in `metrics.jsonl`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
@@ -19,7 +17,7 @@ from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import RolloutSource, Sampling
 from agentscope_tuner.engine.evaluation import Evaluation, evaluation_seed, refuse_total_failure
 from agentscope_tuner.engine.models import ModelFiles
-from agentscope_tuner.engine.scores import ModelScores, Score, score_table, scores_json
+from agentscope_tuner.engine.scores import ModelScores, Score, Scores
 from agentscope_tuner.engine.source import find_source, short_name
 from agentscope_tuner.errors import InputError
 
@@ -38,8 +36,6 @@ class EvaluateOptions:
     """Rollouts a task; None: what the evaluation set says."""
     temperature: float | None = None
     """None: what the evaluation set says."""
-    output: Path | None = None
-    """A file for the results as JSON."""
 
 
 async def evaluate_models(
@@ -47,11 +43,11 @@ async def evaluate_models(
     evaluations: Sequence[Evaluation],
     options: EvaluateOptions,
     open_rollouts: OpenRollouts,
-) -> None:
-    """Print the scores of every model on every set, and write them if asked to.
+) -> Scores:
+    """The scores of every model on every set.
 
-    Raises InputError (no evaluation set, no such model, a file that cannot be written) before time
-    is spent, and RunError if every rollout of a model failed.
+    Raises InputError (no evaluation set, no such model) before time is spent, and RunError if every
+    rollout of a model failed.
     """
     if not evaluations:
         raise InputError("There is nothing to evaluate on: give tune() an eval_dataset.")
@@ -60,9 +56,6 @@ async def evaluate_models(
     configs = [_with_model(config, source) for source in sources]
     files = [ModelFiles.find(source) for source in sources]
     evaluations = [_as_asked(evaluation, options, config) for evaluation in evaluations]
-    output = options.output and options.output.absolute()
-    if output is not None:
-        _check_writable(output)
     models = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for text, source, its_config, its_files in zip(given, sources, configs, files, strict=True):
@@ -76,10 +69,7 @@ async def evaluate_models(
             finally:
                 await rollouts.close()
             models.append(ModelScores(name, source, scores))
-    Console().print(score_table(models))
-    if output is not None:
-        text = json.dumps(scores_json(models, config.seed), indent=1)
-        output.write_text(text + "\n", encoding="utf-8")
+    return Scores(models, config.seed)
 
 
 def _with_model(config: Config, source: str) -> Config:
@@ -102,14 +92,6 @@ def _as_asked(evaluation: Evaluation, options: EvaluateOptions, config: Config) 
             max_tokens=sampling.max_tokens or model.max_response_tokens,
         ),
     )
-
-
-def _check_writable(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("a").close()
-    except OSError as error:
-        raise InputError(f"--output {path} cannot be written: {error.strerror}.") from error
 
 
 async def _score(

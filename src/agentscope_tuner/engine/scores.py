@@ -1,4 +1,4 @@
-"""What models reached on evaluation sets, as a table for people and as JSON for programs."""
+"""What models reached on evaluation sets."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from agentscope_tuner.engine.evaluation import Evaluation
 from agentscope_tuner.rollout.estimate import Estimate, estimate_change, estimate_reward
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.rollout.pass_at_k import pass_at_k
 from agentscope_tuner.trajectory import RolloutGroup
-from agentscope_tuner.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,50 +62,33 @@ class ModelScores:
     scores: Sequence[Score]
 
 
-def score_table(models: Sequence[ModelScores]) -> Table:
-    """A column a model, and under each evaluation set a row a number; the first is the baseline."""
-    table = Table("", *(escape(visible(model.name)) for model in models))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for scores in zip(*(model.scores for model in models), strict=True):
-        first: Score = scores[0]
-        tasks, samples = len(first.groups), first.evaluation.samples
-        title = f"{first.evaluation.name}: {tasks} tasks x {samples}"
-        table.add_section()
-        table.add_row(escape(visible(title)), style="bold")
-        table.add_row("reward", *(_plus_minus(score.reward) for score in scores))
-        if len(scores) > 1:
-            changes = (_plus_minus(score.change_from(first), "+") for score in scores[1:])
-            table.add_row("change", "", *changes)
-        for k in first.pass_at:
-            table.add_row(f"pass@{k}", *(f"{score.pass_at[k]:.3f}" for score in scores))
-        table.add_row("failed", *(_failures(score) for score in scores))
-        lengths = (score.metrics["rollout/response_tokens"] for score in scores)
-        table.add_row("response tokens", *(f"{length:.1f}" for length in lengths))
-        table.add_row("seconds", *(f"{score.seconds:.1f}" for score in scores))
-    return table
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Every model; the first is the baseline."""
+
+    models: Sequence[ModelScores]
+    seed: int
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: estimates, every metric, and the rewards one by one (null: failed)."""
+        baseline = self.models[0]
+        return {
+            "seed": self.seed,
+            "models": [
+                {
+                    "name": model.name,
+                    "path": model.path,
+                    "sets": {
+                        score.evaluation.name: _plain(score, None if model is baseline else first)
+                        for score, first in zip(model.scores, baseline.scores, strict=True)
+                    },
+                }
+                for model in self.models
+            ],
+        }
 
 
-def scores_json(models: Sequence[ModelScores], seed: int) -> dict[str, Any]:
-    """Everything in the table, every metric, and the rewards one by one (null: failed)."""
-    baseline = models[0]
-    return {
-        "seed": seed,
-        "models": [
-            {
-                "name": model.name,
-                "path": model.path,
-                "sets": {
-                    score.evaluation.name: _score_json(score, None if model is baseline else first)
-                    for score, first in zip(model.scores, baseline.scores, strict=True)
-                },
-            }
-            for model in models
-        ],
-    }
-
-
-def _score_json(score: Score, baseline: Score | None) -> dict[str, Any]:
+def _plain(score: Score, baseline: Score | None) -> dict[str, Any]:
     change = {} if baseline is None else {"change": _estimate_json(score.change_from(baseline))}
     sampling = score.evaluation.sampling
     return {
@@ -133,12 +112,3 @@ def _score_json(score: Score, baseline: Score | None) -> dict[str, Any]:
 def _estimate_json(estimate: Estimate) -> dict[str, float | None]:
     numbers = {"mean": estimate.mean, "standard_error": estimate.standard_error}
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-
-
-def _plus_minus(estimate: Estimate, sign: str = "") -> str:
-    return f"{estimate.mean:{sign}.3f} ± {estimate.standard_error:.3f}"
-
-
-def _failures(score: Score) -> str:
-    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(score.failures.items()))
-    return f"{score.failures.total()} ({kinds})" if kinds else "0"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from agentscope_tuner.inference.files import cache_directory
+from agentscope_tuner.cache import cache_directory
 
 log = logging.getLogger(__name__)
 

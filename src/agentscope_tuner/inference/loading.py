@@ -26,9 +26,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from agentscope_tuner.cache import cache_directory
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import check_architecture
-from agentscope_tuner.inference.files import cache_directory
 from agentscope_tuner.inference.finding import GGUF, find_model
 
 __all__ = [

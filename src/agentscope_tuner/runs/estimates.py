@@ -81,3 +81,18 @@ def paired_change(before: TaskMeans, after: TaskMeans) -> Change:
     many = len(differences) > 1
     error = float(differences.std(ddof=1)) / sqrt(len(differences)) if many else nan
     return Change(Estimate(float(differences.mean()), error), moves)
+
+
+def within_groups(
+    groups: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> float:
+    """Pearson's correlation of x and y after each group's means are taken away; NaN if either does
+    not vary then."""
+    a, b = _centred(x, groups), _centred(y, groups)
+    norm = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / norm if norm > 1e-12 else nan
+
+
+def _centred(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    counts = np.maximum(np.bincount(groups), 1)
+    return values - (np.bincount(groups, values) / counts)[groups]

@@ -6,6 +6,7 @@ Such signs audit afterwards; they give no reliable early warning.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from agentscope_tuner.runs.diagnosis.case import Case, Rows, span
 from agentscope_tuner.runs.diagnosis.finding import Finding
+from agentscope_tuner.runs.estimates import within_groups
 
 FOLLOWS = 0.8
 """Correlation within groups."""
@@ -94,18 +96,10 @@ def _with_tokens(case: Case, rows: Rows) -> float:
 
 
 def _within_groups(case: Case, rows: Rows, values: NDArray[np.float64]) -> float:
-    """Pearson's correlation with the reward after each group's means are taken away; 0 if either
-    does not vary."""
+    """The correlation with the reward; 0 if either does not vary, or of too few rollouts."""
     rewards = case.columns["reward"][rows].astype(float)
     known = ~np.isnan(rewards) & np.isfinite(values)
     if known.sum() < _ENOUGH:
         return 0.0
-    groups = case.groups(rows[known])
-    x, y = (_centred(numbers[known], groups) for numbers in (values, rewards))
-    norm = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / norm if norm > 1e-12 else 0.0
-
-
-def _centred(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    means = np.bincount(groups, values) / np.maximum(np.bincount(groups), 1)
-    return values - means[groups]
+    found = within_groups(case.groups(rows[known]), values[known], rewards[known])
+    return 0.0 if isnan(found) else found

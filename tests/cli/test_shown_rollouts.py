@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from agentscope_tuner.engine.check import show_rollout
+from agentscope_tuner.cli.shown_rollout import show_rollout
 from agentscope_tuner.trajectory import Rollout, Sampled, Segment, Trajectory
 
 COLOURS = {2: "green", 3: "yellow"}

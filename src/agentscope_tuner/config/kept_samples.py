@@ -1,0 +1,49 @@
+"""Samples that a program made, as a dataset with a path.
+
+They are written once into the cache, under a digest of their content: so a run on them has a
+`config.yaml` that repeats it, and goes on with the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import datasets
+import pyarrow
+
+from agentscope_tuner.cache import cache_directory
+from agentscope_tuner.errors import InputError
+
+Samples: TypeAlias = Sequence[Mapping[str, Any]] | datasets.Dataset
+
+
+def keep(samples: Samples) -> Path:
+    """The file of these samples, written if it is not there yet.
+
+    Raises InputError: there are none, or they fit in no table (a field of two types, for one).
+    """
+    if not len(samples):
+        raise InputError("There are no samples: the list is empty.")
+    if not isinstance(samples, datasets.Dataset):
+        try:
+            samples = datasets.Dataset.from_list([dict(sample) for sample in samples])
+        except (pyarrow.ArrowException, TypeError, ValueError) as error:
+            problem = str(error).splitlines()[0]
+            raise InputError(f"The samples fit in no table: {problem}.") from error
+    directory = cache_directory() / "datasets"
+    directory.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=directory, suffix=".parquet")
+    os.close(handle)
+    try:
+        samples.to_parquet(name)
+        digest = hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
+        kept = directory / f"{digest}.parquet"
+        os.replace(name, kept)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return kept
