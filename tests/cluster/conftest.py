@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_runs import Tune
 from ray.cluster_utils import Cluster
+from runs_on import Tune
 from two_nodes import two_nodes
 
 from attack.program import OUTPUT, PROGRAM, start, write_data
@@ -47,3 +49,11 @@ def tune_program(tiny_model: Path, tmp_path: Path) -> Tune:
         return tmp_path / "checkpoints" / "AgentScope" / name
 
     return tune_as
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory for Ray's files: the names of sockets are short."""
+    directory = Path(tempfile.mkdtemp(prefix="ray"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)

@@ -8,7 +8,10 @@ import pytest
 import ray.cloudpickle
 import torch
 
+from agentscope_tuner import on_cluster
+from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.ray.arrays import from_arrays, to_arrays
+from agentscope_tuner.engine.ray.cluster import find_address, joined
 from agentscope_tuner.engine.ray.placement import Node, refuse_missing_nodes, samplers_resources
 from agentscope_tuner.engine.ray.weights import unwrapped, wrapped
 from agentscope_tuner.errors import InputError
@@ -81,3 +84,32 @@ def test_missing_machines_and_gpus_are_named_by_their_keys() -> None:
         refuse_missing_nodes(nodes, {"node_num": 2}, 60)
     with pytest.raises(InputError, match="gpu_per_node is 4, but only 0"):
         refuse_missing_nodes(nodes, {"gpu_per_node": 4}, 60)
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once() -> None:
+    with (
+        pytest.raises(InputError, match=r"No Ray cluster answers at 127\.0\.0\.1:1 "),
+        joined("127.0.0.1:1"),
+    ):
+        pass
+
+
+def test_rays_remote_client_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="ray_address is ray://head:10001, for Ray's remote"):
+        find_address("ray://head:10001")
+
+
+def test_a_local_run_keeps_to_itself_unless_more_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(on_cluster, "find_spec", lambda name: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    config = Config()
+    with on_cluster.joined_cluster(config) as joined_one:
+        assert not joined_one
+    config.cluster.node_num = 2
+    with pytest.raises(InputError, match="node_num is 2, and there is no Ray cluster"):
+        on_cluster.joined_cluster(config).__enter__()
+    config.cluster.ray_address = "head:6379"
+    with pytest.raises(InputError, match=r"Ray is not installed: pip install .*\[ray\]"):
+        on_cluster.joined_cluster(config).__enter__()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cluster_runs import Tune, on
 from ray.cluster_utils import Cluster
+from runs_on import Tune, on
 
 from attack.sameness import differences
 

@@ -154,6 +154,7 @@ class Crew:
                     self._deal()
             except MemberLost as lost:
                 losses = 1 if finished else losses + 1
+                member.lose(str(lost))  # who else waits for it
                 self._serving.pop(place, None)
                 self._let_go(place, str(lost), losses)
             except Exception as error:
@@ -206,7 +207,9 @@ class Crew:
                     f"at what that one does. The last loss: {why}."
                 )
             )
-        elif not self._serving and (losses >= most or not self._started.is_set()):
+        elif not self._started.is_set() and losses > 1:
+            self._fail(RunError(f"Twice an actor could not be started: {why}."))
+        elif not self._serving and losses >= most:
             self._fail(RunError(f"No rollout actor is left, and none can be started: {why}."))
         else:
             logger.warning(

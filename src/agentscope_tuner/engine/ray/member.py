@@ -34,6 +34,9 @@ class Member:
         """Ask Ray for the actor; `resources` are `num_cpus` and `num_gpus`."""
         self.number = number
         self._patience = patience
+        self._room = (
+            f"room ({resources.get('num_cpus', 0):g} CPUs, {resources.get('num_gpus', 0):g} GPUs)"
+        )
         self._pid: int | None = None
         self._node = "no node yet"
         self._seen: float | None = None
@@ -45,9 +48,8 @@ class Member:
 
     async def open(self, open_rollouts: OpenRollouts) -> None:
         """Wait until the actor is placed and its models are loaded."""
-        self._node = await self._ask(
-            self._actor.__ray_call__.remote(_node_address), self._patience.place_s, "be placed"
-        )
+        placed = self._actor.__ray_call__.remote(_node_address)
+        self._node = await self._ask(placed, self._patience.place_s, f"find {self._room}")
         opening = self._actor.open.remote(open_rollouts)
         self._pid = await self._ask(opening, self._patience.open_s, "load its models")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Patience:
     """Every wait for somebody else has its end here."""
 
-    place_s: float = 120.0
+    place_s: float = 60.0
     """For an actor's process to be started somewhere."""
     open_s: float = 1800.0
     """For an actor to load its models."""
