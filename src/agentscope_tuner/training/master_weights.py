@@ -48,10 +48,8 @@ class MasterWeights:
 def _adder(master: Tensor) -> Callable[[Tensor], None]:
     def add(parameter: Tensor) -> None:
         assert parameter.grad is not None
-        if master.grad is None:
-            master.grad = parameter.grad.float()
-        else:
-            master.grad += parameter.grad
+        assert master.grad is not None, "the optimizer gives it its place"
+        master.grad += parameter.grad
         parameter.grad = None
 
     return add

@@ -17,10 +17,16 @@ class Updates:
     """Takes the gradients that have gathered beside some weights into the weights."""
 
     def __init__(self, weights: Mapping[str, Tensor], settings: OptimizerSettings) -> None:
-        """`weights` are float32, by name; they are changed in place."""
+        """`weights` are float32, by name; they are changed in place.
+
+        Their gradients keep their place from update to update: allocated anew among activations,
+        they would leave holes of other sizes each time, and the heap would grow for the whole run.
+        """
         self.done = 0
         """Calls of `step` so far."""
         self._weights = list(weights.values())
+        for weight in self._weights:
+            weight.grad = torch.zeros_like(weight)
         self._settings = settings
         self.optimizer = torch.optim.AdamW(
             self._weights,
@@ -34,25 +40,25 @@ class Updates:
     def step(self, at: float) -> dict[str, float]:
         """Update with the accumulated gradient and forget it; returns `grad_norm` and `lr`.
 
-        `at` is how much of the run is done, in steps. Without a gradient the weights stay as they
-        are; the schedule goes on. Raises RunError if the gradient is not finite.
+        `at` is how much of the run is done, in steps. If the gradient is zero everywhere, the
+        weights stay as they are; the schedule goes on. Raises RunError if it is not finite.
         """
         lr, clip = self._settings.lr_at(at), self._settings.grad_clip
         self.done += 1
         grads = [weight.grad for weight in self._weights if weight.grad is not None]
-        grad_norm = float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
+        grad_norm = float(torch.nn.utils.get_total_norm(grads))
         if not math.isfinite(grad_norm):
             raise RunError(
                 f"the gradient of update {self.done} is not finite; lower the learning rate, or "
                 "compute in float32"
             )
-        if grads:
+        if grad_norm > 0:
             if clip is not None and grad_norm > clip:
                 torch._foreach_mul_(grads, clip / grad_norm)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=False)
         return {"grad_norm": grad_norm, "lr": lr}
 
     def state_dict(self) -> dict[str, Any]:
