@@ -23,6 +23,7 @@ from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import RolloutSource, Sampling
 from agentscope_tuner.engine.companions import Companions, refuse_useless
+from agentscope_tuner.engine.dynamic_timeout import DynamicTimeout
 from agentscope_tuner.engine.evaluation import Evaluation
 from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader, experts
 from agentscope_tuner.engine.experts import Experts, experts_beside
@@ -46,11 +47,14 @@ from agentscope_tuner.engine.needs import (
     sampling_needs,
     tuning_needs,
 )
+from agentscope_tuner.engine.over_rollout import OverRollout
 from agentscope_tuner.engine.pipeline import Experience
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.schedule import Schedule
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.experience.operators import Operators, make_operator
+from agentscope_tuner.experience.priorities import make_priority
+from agentscope_tuner.experience.replay import Replay, ReplaySettings
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_tasks
 from agentscope_tuner.training.columns import FrozenModel
@@ -145,6 +149,54 @@ def build_operators(config: Config, data: Data) -> Operators:
     return Operators([make_operator(operator.name, operator.args) for operator in configured])
 
 
+def build_replay(config: Config, data: Data) -> Replay | None:
+    """What keeps rollouts to learn from them again, if anything does.
+
+    Raises InputError: an unknown priority or argument, no number of samples to fill a step up to,
+    or no rollouts.
+    """
+    buffer = config.buffer.trainer_input.experience_buffer
+    settings, samples = buffer.replay_buffer, config.buffer.train_batch_size
+    if not settings.enable or settings.reuse_cooldown_time is None:
+        return None
+    if data != "rollouts":
+        raise InputError(
+            f"{config.algorithm.algorithm_type} learns from {data}, of which there is no replay: "
+            "leave replay_buffer.enable out."
+        )
+    if samples is None:
+        raise InputError(
+            "replay_buffer fills a step up to buffer.train_batch_size samples (model calls) with "
+            "older ones: set it to more than batch_size times repeat_times gives."
+        )
+    return Replay(
+        ReplaySettings(
+            priority=make_priority(settings.priority_fn, settings.priority_fn_args),
+            samples=samples,
+            capacity=buffer.capacity,
+            cooldown_s=settings.reuse_cooldown_time,
+            max_lag=config.algorithm.sample_strategy_args.max_staleness,
+            seed=config.seed,
+        )
+    )
+
+
+def refuse_clocks(config: Config) -> None:
+    """Raise InputError if the run is to be deterministic and a clock has a say in it."""
+    replay = config.buffer.trainer_input.experience_buffer.replay_buffer
+    clocks = {
+        "explorer.over_rollout.ratio": config.explorer.over_rollout.ratio > 0,
+        "explorer.dynamic_timeout.enable": config.explorer.dynamic_timeout.enable,
+        "replay_buffer.reuse_cooldown_time (0 can be)": replay.enable
+        and bool(replay.reuse_cooldown_time),
+    }
+    if config.deterministic and (keys := [key for key, is_set in clocks.items() if is_set]):
+        raise InputError(
+            f"With {', '.join(keys)} a clock decides what is learnt from, so the run cannot be "
+            "deterministic: leave one or the other out."
+        )
+
+
 def build_taskset(config: Config) -> Taskset:
     """The tasks to learn from, in the configured order."""
     dataset = config.buffer.explorer_input.taskset
@@ -187,7 +239,8 @@ def build_evaluations(config: Config) -> list[Evaluation]:
 
 def sampling_of(arguments: RolloutArgs) -> Sampling:
     """How a dataset's rollouts are sampled."""
-    return Sampling(**{field.name: getattr(arguments, field.name) for field in fields(Sampling)})
+    names = {field.name for field in fields(Sampling)} & type(arguments).model_fields.keys()
+    return Sampling(**{name: getattr(arguments, name) for name in names})
 
 
 async def build_rollouts(
@@ -322,9 +375,21 @@ def build_rollout_experience(
     config: Config, rollouts: RolloutSource, record: RunRecord, operators: Operators
 ) -> FromRollouts:
     """Rollouts of the tasks to learn from."""
-    sampling = sampling_of(config.buffer.explorer_input.taskset.rollout_args)
-    group_size = config.algorithm.repeat_times
-    return FromRollouts(rollouts, record, group_size, config.seed, sampling, operators)
+    explorer = config.explorer
+    over, limit = explorer.over_rollout, explorer.dynamic_timeout
+    longest_s = explorer.max_timeout * (explorer.max_retry_times + 1)
+    return FromRollouts(
+        rollouts,
+        record,
+        config.algorithm.repeat_times,
+        config.seed,
+        sampling_of(config.buffer.explorer_input.taskset.rollout_args),
+        operators,
+        OverRollout(over.ratio, over.wait_after_min, over.return_partial_tasks)
+        if over.ratio
+        else None,
+        DynamicTimeout(limit.ratio, limit.warmup_min_steps, longest_s) if limit.enable else None,
+    )
 
 
 def reader(config: Config, data: Data, files: ModelFiles) -> Reader | None:

@@ -11,11 +11,13 @@ from agentscope_tuner.build import (
     build_experience,
     build_learning,
     build_operators,
+    build_replay,
     build_rollout_experience,
     build_rollouts,
     build_schedule,
     build_taskset,
     reader,
+    refuse_clocks,
     sampling_of,
 )
 from agentscope_tuner.checkpoint.lock import RunLock
@@ -71,6 +73,8 @@ async def run(
     algorithm = build_algorithm(config)
     schedule = build_schedule(config, algorithm)
     operators = build_operators(config, algorithm.data)
+    replay = build_replay(config, algorithm.data)
+    refuse_clocks(config)
     evaluations = build_evaluations(config)
     if workflow_func is None and algorithm.data == "rollouts":
         raise InputError("tune() needs a workflow_func: the agent whose model is tuned.")
@@ -125,7 +129,7 @@ async def run(
             eval_interval=config.explorer.eval_interval,
             seed=config.seed,
         )
-        pipeline = Pipeline(rollouts, experience, taskset, schedule)
+        pipeline = Pipeline(rollouts, experience, taskset, schedule, replay)
         loop = TrainingLoop(rollouts, learning, pipeline, evaluations, record, settings, stop)
         opened.push_async_callback(loop.close)
         if state is not None:

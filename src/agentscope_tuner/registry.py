@@ -7,8 +7,8 @@ which an installed package enters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -61,3 +61,17 @@ def check_arguments(key: str, part: str, args: Mapping[str, Any], known: Iterabl
     for name in args:
         if name not in names:
             raise unknown(f"{key}: an argument of {part},", name, names)
+
+
+def made(key: str, name: str, kind: Callable[..., T], args: Mapping[str, Any]) -> T:
+    """A part whose class is a dataclass, with these arguments.
+
+    Raises InputError for an argument that it does not have, or misses.
+    """
+    every: tuple[Field[Any], ...] = fields(kind) if is_dataclass(kind) else ()
+    known = [field for field in every if field.init]
+    check_arguments(key, name, args, [field.name for field in known])
+    for field in known:
+        if field.name not in args and field.default is field.default_factory is MISSING:
+            raise InputError(f"{key} {name} needs the argument {field.name}")
+    return kind(**args)

@@ -84,9 +84,10 @@ def _checkpoint_file(path: Path) -> Any:
     if path.suffix != ".pt":
         return path.read_bytes()
     state = load_state(path)
-    for ahead in state.get("loop", {}).get("ahead", ()):
-        drawn = json.loads(zstandard.decompress(ahead["groups"]))
-        ahead |= {"groups": _without_times(drawn), "seconds": 0}
+    loop = state.get("loop", {})
+    for held in (*loop.get("ahead", ()), *([loop["replay"]] if loop.get("replay") else [])):
+        drawn = json.loads(zstandard.decompress(held["groups"]))
+        held |= {"groups": _without_times(drawn), "seconds": 0, "used_at": 0}
     return state
 
 

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from agentscope_tuner.algorithms.batch import Batch
-from agentscope_tuner.engine.learning import over_updates, refuse_what_is_not_finite, split_batch
+from agentscope_tuner.engine.finite import refuse_advantages
+from agentscope_tuner.engine.learning import over_updates, split_batch
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.seeds import derived_seed
 from agentscope_tuner.training.optimization import OptimizerSettings
@@ -61,7 +62,7 @@ def test_an_advantage_that_is_no_number_names_its_rollout_and_step() -> None:
     batch = Batch(groups)
     batch.columns["weight"] = batch.columns["advantage"] * 0 + 1
     with pytest.raises(RunError, match="advantage of rollout step1-0-0 in step 7 is not finite"):
-        refuse_what_is_not_finite(7, batch)
+        refuse_advantages(7, batch)
 
 
 def test_a_cosine_ends_with_the_run_however_many_updates_a_step_has() -> None:

@@ -107,7 +107,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run(llama):
     groups = random_groups(seed=0)
     groups[0].rollouts[0].advantage = math.nan
     forward_backward(learner, groups, GRPO)
-    with pytest.raises(RunError, match="update 1 is not finite"):
+    with pytest.raises(RunError, match="gradient of step 1 is not finite"):
         learner.optim_step(at=0)
 
 

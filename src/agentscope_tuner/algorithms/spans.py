@@ -12,6 +12,7 @@
 | `return` | algorithm | what the critic is to expect |
 | `entropy` | learner | of the distribution drawn from, in nats, before the update |
 | `learner` | learner | ln p under the weights that the update's gradient was taken at |
+| `loss` | learner | what the algorithm said of the token, before its weight; 0: not computed |
 | `advantage` | algorithm | how much better than expected |
 | `penalty` | algorithm | what leaving the reference costs of the reward |
 | `expert` | algorithm | 1 where somebody wrote the token down, 0 where it was sampled |

@@ -10,7 +10,6 @@ from agentscope_tuner.config.keys import Section, effect, not_here, not_served
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
 _IN_MEMORY = "rollouts go from the sampler to the learner in memory"
-_NO_REPLAY = "every rollout is trained on once, in the step that sampled it"
 
 
 @with_trinitys_keys("buffer.explorer_input.taskset.rollout_args")
@@ -118,12 +117,17 @@ class ExplorerInput(Section):
 class ReplayBuffer(Section):
     """Training on older rollouts again."""
 
-    enable: bool = not_here(False, "Order rollouts by priority.", _NO_REPLAY)
-    reuse_cooldown_time: float | None = not_served(
-        None, "Seconds after which a rollout may be trained on again; empty: never.", _NO_REPLAY
+    enable: bool = effect(False, "Learn from older rollouts again, given a reuse_cooldown_time.")
+    reuse_cooldown_time: float | None = effect(
+        None, "Seconds after which a group may be learnt from again; empty: never.", ge=0
     )
-    priority_fn: str | None = not_here(None, "Which rollouts come again.", _NO_REPLAY)
-    priority_fn_args: dict[str, Any] = not_here(dict, "Arguments of priority_fn.", _NO_REPLAY)
+    priority_fn: str = effect(
+        "linear_decay",
+        "Which come first: linear_decay, decay_limit_randomization, or package.module:Name.",
+    )
+    priority_fn_args: dict[str, Any] = effect(
+        dict, "Arguments of priority_fn: decay; use_count_limit and sigma."
+    )
 
 
 @with_trinitys_keys("buffer.trainer_input.experience_buffer")
@@ -134,6 +138,7 @@ class ExperienceBuffer(Section):
     storage_type: Literal["queue", "file", "sql"] = not_here(
         "queue", "How experiences are stored.", _IN_MEMORY
     )
+    capacity: int = effect(10_000, "The most rollouts that are kept for learning again.", gt=0)
     max_read_timeout: float = not_here(1800.0, "Seconds to wait for experiences.", _IN_MEMORY, gt=0)
     replay_buffer: ReplayBuffer = Field(default_factory=ReplayBuffer)
 

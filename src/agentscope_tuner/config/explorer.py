@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentscope_tuner.config.keys import Section, effect, not_here, not_served, on_a_cluster
+from agentscope_tuner.config.keys import Section, effect, not_here, on_a_cluster
 from agentscope_tuner.config.model import Lengths
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
@@ -113,11 +113,12 @@ class AuxiliaryModel(InferenceModel):
 class OverRollout(Section):
     """Going on without the slowest tasks of a step."""
 
-    ratio: float = not_served(
-        0.0, "Part of a step's tasks not waited for.", "every task of a step is waited for", ge=0
+    ratio: float = effect(
+        0.0, "Part of a step's tasks that it may go on without; 0: all are waited for.", ge=0, lt=1
     )
-    wait_after_min: float = not_here(
-        30.0, "Seconds to wait for them.", "every task of a step is waited for", ge=0
+    wait_after_min: float = effect(30.0, "Seconds that these have once all others are done.", ge=0)
+    return_partial_tasks: bool = effect(
+        False, "Learn from the finished rollouts of a task that was not waited for."
     )
 
 
@@ -125,12 +126,13 @@ class OverRollout(Section):
 class DynamicTimeout(Section):
     """A deadline that follows the mean time of a task."""
 
-    enable: bool = not_served(
-        False, "Let the deadline follow the mean time.", "the deadline is explorer.max_timeout"
+    enable: bool = effect(
+        False,
+        "Limit a rollout's time, with all its attempts, by how long those of the last 10 steps "
+        "took; at most max_timeout for each attempt.",
     )
-    ratio: float = not_here(
-        3.0, "Deadline over mean time.", "the deadline is explorer.max_timeout", gt=0
-    )
+    ratio: float = effect(3.0, "Limit over mean time.", gt=0)
+    warmup_min_steps: int = effect(1, "Steps before there is a limit.", gt=0)
 
 
 @with_trinitys_keys("explorer")

@@ -181,6 +181,11 @@ def notices(config: Config, *, on_cluster: bool = False) -> list[str]:
         idle |= _for_training_alone(config)
     if config.buffer.total_steps is not None and config.buffer.total_epochs != 1:
         idle["buffer.total_steps decides"] = ["buffer.total_epochs"]
+    replay = config.buffer.trainer_input.experience_buffer.replay_buffer
+    if replay.enable and replay.reuse_cooldown_time is None:
+        idle["without a reuse_cooldown_time nothing is learnt from again"] = [
+            "buffer.trainer_input.experience_buffer.replay_buffer.enable"
+        ]
     for position, model in enumerate(config.explorer.auxiliary_models):
         for name in sorted(_SERVERS_OWN & model.model_fields_set if model.base_url else ()):
             key_name = f"explorer.auxiliary_models.{position}.{name}"

@@ -16,12 +16,14 @@ from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an evaluation samples; None keeps what the model's configuration says."""
+    """How rollouts are sampled; None keeps what the configuration says."""
 
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
     max_tokens: int | None = None
+    within_s: float | None = None
+    """Seconds that a rollout may take with all its attempts; None: no limit beside an attempt's."""
 
 
 class RolloutSource(Protocol):
@@ -74,7 +76,7 @@ class Tuned(Columns, Protocol):
     always the same."""
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
-        """Add the gradient of one prepared batch; returns metrics."""
+        """Add the gradient of one prepared batch and fill its column `loss`; returns metrics."""
         ...
 
     def optim_step(self, at: float) -> dict[str, float]:

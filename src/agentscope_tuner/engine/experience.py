@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.dynamic_timeout import DynamicTimeout
+from agentscope_tuner.engine.over_rollout import OverRollout, unfinished
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.experience.operators import Operators
@@ -34,6 +37,10 @@ class FromRollouts:
     seed: int
     sampling: Sampling
     operators: Operators
+    over: OverRollout | None = None
+    """Goes on without the slowest tasks; None: all are waited for."""
+    timeout: DynamicTimeout | None = None
+    """Limits a rollout's time; None: each attempt's deadline alone does."""
 
     async def collect(
         self, step: int, tasks: Sequence[Task], more: Callable[[int], Sequence[Task]]
@@ -45,33 +52,56 @@ class FromRollouts:
             rounds += 1
             seed = derived_seed(self.seed, "step", step, "more", rounds)
             groups += await self._draw(more(missing), f"step{step}-more{rounds}", seed)
+        if self.timeout is not None:
+            self.timeout.drawn(groups)
         return groups
 
     async def _draw(self, tasks: Sequence[Task], label: str, seed: int) -> list[RolloutGroup]:
+        sampling = self.sampling
+        if self.timeout is not None:
+            sampling = replace(sampling, within_s=self.timeout.limit_s)
+        draw = partial(self.source.rollout, group_size=self.group_size, sampling=sampling)
         with self.record.progress("rollouts", len(tasks) * self.group_size) as on_done:
-            groups = await self.source.rollout(
-                tasks,
-                group_size=self.group_size,
-                label=label,
-                seed=seed,
-                sampling=self.sampling,
-                on_done=on_done,
-            )
+            if self.over is None:
+                groups = await draw(tasks, label=label, seed=seed, on_done=on_done)
+            else:
+
+                async def draw_one(number: int, heard: Callable[[Rollout], None]) -> RolloutGroup:
+                    def done(rollout: Rollout) -> None:
+                        heard(rollout)
+                        on_done(rollout)
+
+                    own = derived_seed(seed, "task", number)
+                    name = f"{label}-{number}"
+                    [group] = await draw([tasks[number]], label=name, seed=own, on_done=done)
+                    return group
+
+                groups = await self.over.draw(tasks, label, self.group_size, draw_one)
         self.operators(groups)
         return groups
 
     def metrics(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
-        """Those of `rollout.metrics`, and of the operators."""
-        return {**summarize(groups), **self.operators.metrics(groups)}
+        """Those of `rollout.metrics`, of the operators, and of what ends rollouts."""
+        metrics = {**summarize(groups), **self.operators.metrics(groups)}
+        if self.group_size > 1:
+            metrics["group/single"] = float(sum(len(group.rewards) < 2 for group in groups))
+        if self.over is not None:
+            metrics["rollout/unfinished"] = float(unfinished(groups))
+        if self.timeout is not None and (limit_s := self.timeout.limit_s) is not None:
+            metrics["rollout/limit_seconds"] = limit_s
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the operators."""
-        return {"operators": self.operators.state_dict()}
+        """That of the operators and of the limit on time."""
+        timeout = {} if self.timeout is None else {"timeout": self.timeout.state_dict()}
+        return {"operators": self.operators.state_dict(), **timeout}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         if "operators" in state:
             self.operators.load_state_dict(state["operators"])
+        if self.timeout is not None and "timeout" in state:
+            self.timeout.load_state_dict(state["timeout"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from agentscope_tuner.experience.replay import Replay, Replayed
 from agentscope_tuner.runs.encoding import rollout_fields, rollout_of
+from agentscope_tuner.tasks import Taskset
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 
@@ -34,6 +36,25 @@ def unpack_groups(packed: bytes, tasks: Sequence[dict[str, Any]]) -> list[Rollou
         rollouts = [_rollout(fields, task) for fields in group["rollouts"]]
         groups.append(RolloutGroup(group["id"], task, rollouts))
     return groups
+
+
+def pack_replay(replay: Replay) -> dict[str, Any]:
+    """What may be learnt from again, as plain data."""
+    kept = replay.kept
+    return {
+        "groups": pack_groups([item.group for item in kept]),
+        "samples": [item.sample for item in kept],
+        "versions": [item.version for item in kept],
+        "uses": [item.uses for item in kept],
+        "used_at": [item.used_at for item in kept],
+    }
+
+
+def unpack_replay(state: Mapping[str, Any], taskset: Taskset) -> list[Replayed]:
+    """What `pack_replay` was given; the tasks are the taskset's."""
+    groups = unpack_groups(state["groups"], taskset.batch_of(state["samples"]).tasks)
+    columns = (state[name] for name in ("samples", "versions", "uses", "used_at"))
+    return [Replayed(*item) for item in zip(groups, *columns, strict=True)]
 
 
 def _fields(rollout: Rollout) -> dict[str, Any]:

@@ -5,19 +5,20 @@ The verbs of learner and algorithm are called here, in the order that `algorithm
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-
-import torch
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.engine.base import Columns, Learner, Tuned
 from agentscope_tuner.engine.experts import Experts, interleaved
+from agentscope_tuner.engine.finite import refuse_advantages, refuse_loss, suspect
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.experience.base import as_learnt
 from agentscope_tuner.trajectory import RolloutGroup
+
+logger = logging.getLogger(__name__)
 
 
 class Learning:
@@ -61,6 +62,7 @@ class Learning:
                 scored = Batch(kept, lambda rollout: rollout.reward is not None)
                 self._fill(scored, algorithm.before_advantages)
                 scored.store()
+            tell_if_nothing_compares(step, algorithm, kept)
             algorithm.advantages(kept)
         for rollout in (rollout for group in groups for rollout in group.rollouts):
             if rollout.left_out:
@@ -96,7 +98,7 @@ class Learning:
         if algorithm.scope != "token":
             self._fill(batch, {"current"})
         algorithm.prepare(batch)
-        refuse_what_is_not_finite(step, batch)
+        refuse_advantages(step, batch)
         values: dict[str, float] = {}
         if self._critic is not None:
             values = self._critic.forward_backward(batch, algorithm)
@@ -105,12 +107,13 @@ class Learning:
             batch.store()
             return {"train/tokens": float(len(batch)), **values}
         metrics = values | self.learner.forward_backward(batch, algorithm)
-        if not math.isfinite(metrics.get("policy/loss", 0.0)):
+        refuse_loss(step, batch, metrics.get("policy/loss", 0.0))
+        try:
+            metrics |= self.learner.optim_step(done)
+        except RunError as error:
             raise RunError(
-                f"The loss of step {step} is {metrics['policy/loss']}: lower the learning rate, or "
-                "compute in float32 (trainer.dtype). The last checkpoint is as it was."
-            )
-        metrics |= self.learner.optim_step(done)
+                f"{error} Rollout {suspect(batch)} has the largest share of the loss."
+            ) from error
         batch.store()
         return metrics
 
@@ -121,17 +124,17 @@ class Learning:
             self.learner.forward(batch, own)
 
 
-def refuse_what_is_not_finite(step: int, batch: Batch) -> None:
-    """Raise RunError, which names the rollout, if a token's advantage or weight is no number."""
-    for name in ("advantage", "weight"):
-        bad_N = ~torch.isfinite(batch.columns[name])
-        if bad_N.any():
-            number = int(batch.rollout_N[bad_N][0])
-            rollout = dict(batch.rollouts)[number]
-            raise RunError(
-                f"The {name} of rollout {rollout.id} in step {step} is not finite: look at its "
-                f"reward ({rollout.reward}). Nothing was updated with it."
-            )
+def tell_if_nothing_compares(
+    step: int, algorithm: Algorithm, groups: Sequence[RolloutGroup]
+) -> None:
+    """Warn if failures have left no group of which an algorithm could compare two rollouts."""
+    if algorithm.compares and groups and all(len(group.rewards) < 2 for group in groups):
+        logger.warning(
+            "Step %d taught nothing: %s compares the rollouts of a group, and no group has two "
+            "that did not fail (rollout/failed/<kind> says why, astuner show the messages).",
+            step,
+            algorithm.name,
+        )
 
 
 def split_batch(

@@ -64,6 +64,7 @@ class LocalRollouts:
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             max_tokens=sampling.max_tokens,
+            within_s=sampling.within_s,
             on_done=on_done,
         )
 
@@ -89,6 +90,7 @@ class LocalRollouts:
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             max_tokens=sampling.max_tokens,
+            within_s=sampling.within_s,
         )
 
     async def adopt(self, weights: Mapping[str, torch.Tensor], version: int) -> None:

@@ -144,7 +144,9 @@ class TrainingLoop:
             refuse_total_failure("the first step", groups)
         with watch("train"):
             self._settled = None  # half an update is nothing to go on from
-            learnt = await self._learner_thread.run(self.learning.step, step, groups)
+            learnt = await self._learner_thread.run(
+                self.learning.step, step, [*groups, *batch.replayed]
+            )
         with watch("sync"):
             await self.pipeline.after(step, self.learning.learner.weights())
         self.pipeline.learnt(batch)

@@ -17,8 +17,14 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from agentscope_tuner.engine.base import RolloutSource
-from agentscope_tuner.engine.held import pack_groups, unpack_groups
+from agentscope_tuner.engine.held import (
+    pack_groups,
+    pack_replay,
+    unpack_groups,
+    unpack_replay,
+)
 from agentscope_tuner.engine.schedule import Schedule
+from agentscope_tuner.experience.replay import Replay, replay_metrics
 from agentscope_tuner.rollout.metrics import lag
 from agentscope_tuner.tasks import Task, TaskBatch, Taskset
 from agentscope_tuner.trajectory import RolloutGroup
@@ -56,6 +62,8 @@ class StepBatch:
     groups: list[RolloutGroup] = field(default_factory=list)
     seconds: float = 0.0
     """What drawing them took."""
+    replayed: list[RolloutGroup] = field(default_factory=list)
+    """Older groups that the step learns from too."""
 
 
 class Pipeline:
@@ -67,12 +75,14 @@ class Pipeline:
         experience: Experience,
         taskset: Taskset,
         schedule: Schedule,
+        replay: Replay | None = None,
     ) -> None:
         self._experience = experience
         self._taskset = taskset
         self.schedule = schedule
         self.version = 0
         """The weights that the sampler has."""
+        self._replay = replay
         self._source = source
         self._batches: dict[int, StepBatch] = {}
         """Those that are not learnt from yet, by their steps."""
@@ -99,19 +109,26 @@ class Pipeline:
         self._begin(ahead)
         await self._drawn(step if self.schedule.overlapped else ahead)
         self._draws.pop(step, None)
-        return self._batches.pop(step)
+        batch = self._batches.pop(step)
+        if self._replay is not None:
+            batch.replayed = self._replay.fill(step, batch.groups)
+        return batch
 
     def learnt(self, batch: StepBatch) -> None:
         """Tell the selector how a batch went, in the order of the steps; it hears it before it is
         asked for the tasks of the next version."""
         means = [mean_reward(group) for group in batch.groups]
         self._heard.append((list(batch.tasks.indices), means))
+        if self._replay is not None:
+            self._replay.add(batch.step, batch.groups, batch.tasks.indices)
 
     def metrics(self, batch: StepBatch) -> dict[str, float]:
         """What is to be logged of a batch."""
         ahead = lag(batch.groups, batch.step - 1) if self.schedule.max_lag else {}
-        metrics = self._experience.metrics(batch.groups)
-        return {**metrics, **ahead, "time/rollout": batch.seconds}
+        metrics = {**self._experience.metrics(batch.groups), **ahead}
+        if self._replay is not None:
+            metrics |= replay_metrics(batch.step, batch.replayed)
+        return {**metrics, "time/rollout": batch.seconds}
 
     async def after(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Step number `step` is learnt: hand its weights over if it is time."""
@@ -150,6 +167,7 @@ class Pipeline:
             "taskset": self._taskset.state_dict(),
             "experience": self._experience.state_dict(),
             "heard": [list(one) for one in self._heard],
+            "replay": pack_replay(self._replay) if self._replay and with_groups else None,
             "ahead": [
                 {
                     "step": batch.step,
@@ -165,6 +183,8 @@ class Pipeline:
         """Go on after step `step`, where `state` was taken."""
         self._taskset.load_state_dict(state["taskset"])
         self._experience.load_state_dict(state.get("experience", {}))
+        if self._replay is not None and (kept := state.get("replay")) is not None:
+            self._replay.kept = unpack_replay(kept, self._taskset)
         self._heard = [(indices, means) for indices, means in state.get("heard", ())]
         self._last_planned = step
         for ahead in state.get("ahead", ()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from agentscope_tuner.errors import InputError
@@ -16,7 +15,7 @@ from agentscope_tuner.experience.pass_rates import PassRateCalculator
 from agentscope_tuner.experience.reward_filter import RewardFilter
 from agentscope_tuner.experience.reward_shaping import RewardShaping
 from agentscope_tuner.experience.reward_std_filter import RewardStdFilter
-from agentscope_tuner.registry import Registry, check_arguments
+from agentscope_tuner.registry import Registry, made
 from agentscope_tuner.trajectory import RolloutGroup
 
 _OWN: tuple[type[Operator], ...] = (
@@ -49,14 +48,7 @@ def make_operator(name: str, args: Mapping[str, Any]) -> Operator:
     kind = OPERATORS.find(name)
     if not (isinstance(kind, type) and issubclass(kind, Operator)):
         raise InputError(f"operator {name} is no Operator")
-    every: tuple[Field[Any], ...] = fields(kind) if is_dataclass(kind) else ()
-    known = [field for field in every if field.init]
-    check_arguments("operators", name, args, [field.name for field in known])
-    for field in known:
-        given = field.name in args or (field.default, field.default_factory) != (MISSING, MISSING)
-        if not given:
-            raise InputError(f"operator {name} needs the argument {field.name}")
-    return kind(**args)
+    return made("operator", name, kind, args)
 
 
 class Operators:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -76,13 +77,15 @@ class RolloutRunner:
         top_p: float | None = None,
         top_k: int | None = None,
         max_tokens: int | None = None,
+        within_s: float | None = None,
         on_done: Callable[[Rollout], None] | None = None,
     ) -> list[RolloutGroup]:
         """Run `group_size` rollouts of each task; one group a task, in the tasks' order.
 
         `label` begins every rollout's id (`step12-0-3`: task 0, rollout 3). With one `seed`, a
         rollout's samples do not depend on which others run beside it. The sampling arguments
-        override the model's configuration. `on_done` hears of each rollout as it ends.
+        override the model's configuration. `within_s`: seconds that a rollout may take with all its
+        attempts. `on_done` hears of each rollout as it ends.
 
         Raises what a fault of ours raised, after every other rollout has been ended.
         """
@@ -94,6 +97,7 @@ class RolloutRunner:
             top_p=top_p,
             top_k=top_k,
             max_tokens=max_tokens,
+            within_s=within_s,
         )
 
         async def run(group: int, index: int) -> Rollout:
@@ -127,6 +131,7 @@ class RolloutRunner:
         top_p: float | None = None,
         top_k: int | None = None,
         max_tokens: int | None = None,
+        within_s: float | None = None,
     ) -> Rollout:
         """Run rollout number `index` of group number `group`, as `run_groups` does, once there is
         room for it; the rest of the groups may run elsewhere."""
@@ -139,11 +144,16 @@ class RolloutRunner:
         )
         async with self._slots:
             return await self._run(
-                f"{label}-{group}-{index}", task, open_session, (seed, group, index)
+                f"{label}-{group}-{index}", task, open_session, (seed, group, index), within_s
             )
 
     async def _run(
-        self, rollout_id: str, task: dict[str, Any], open_session: OpenSession, stream: tuple
+        self,
+        rollout_id: str,
+        task: dict[str, Any],
+        open_session: OpenSession,
+        stream: tuple,
+        within_s: float | None,
     ) -> Rollout:
         """One rollout with its retries."""
         began, clock = time.time(), time.perf_counter()
@@ -155,8 +165,10 @@ class RolloutRunner:
             session = open_session(session_id, seed=_stream_seed(*stream, attempt))
             outcome = Outcome()
             error: RolloutError | None = None
+            left_s = math.inf if within_s is None else within_s - (time.perf_counter() - clock)
+            timeout_s = min(left_s, math.inf if self._timeout_s is None else self._timeout_s)
             try:
-                await self._attempt_in_time(task, session, outcome, logger)
+                await self._attempt_in_time(task, session, outcome, logger, timeout_s)
             except RolloutFailure as failure:
                 error = failure.error
             finally:
@@ -164,6 +176,8 @@ class RolloutRunner:
             if session.fault is not None:
                 raise session.fault
             if error is None or error.kind not in RETRIED or attempt > self._max_retries:
+                break
+            if within_s is not None and time.perf_counter() - clock >= within_s:
                 break
         if error is not None:
             self._tell(rollout_id, error)
@@ -192,16 +206,17 @@ class RolloutRunner:
         session: Session,
         outcome: Outcome,
         logger: logging.Logger,
+        timeout_s: float,
     ) -> None:
         try:
             await run_until(
                 self._functions.attempt(copy.deepcopy(task), session, outcome, logger),
-                timeout_s=self._timeout_s,
+                timeout_s=timeout_s if timeout_s < math.inf else None,
                 close=session.close,
             )
         except DeadlineExceeded:
             raise RolloutFailure(
-                "timeout", f"The rollout was not done after {self._timeout_s:g} s."
+                "timeout", f"The rollout was not done after {timeout_s:.4g} s."
             ) from None
         except SelfCancelled:
             raise RolloutFailure(

@@ -97,13 +97,14 @@ class LocalLearner:
         The gradient is the same however the batch is packed. Rollouts none of whose tokens can have
         a gradient (their weight is 0, or their advantage is and the algorithm learns nothing from
         that) count in the weights and in `train/tokens`, but are not computed. The columns
-        `learner` and `entropy` are filled for the others.
+        `learner`, `entropy` and `loss` are filled for the others.
         """
         skipped = self._without_gradient(batch, algorithm)
         packs = pack_batch(batch, self.max_tokens_per_pack, without=skipped)
         computed = sum(len(pack.targets_N) for pack in packs)
         metrics = TokenMetrics()
         learnt = {name: torch.full((len(batch),), torch.nan) for name in ("learner", "entropy")}
+        learnt["loss"] = torch.zeros(len(batch))
         loss = sum(self._backward(pack, batch, algorithm, learnt, metrics) for pack in packs)
         batch.columns |= learnt
         return {
@@ -226,6 +227,7 @@ class LocalLearner:
             hidden_grad_NE[rows] = hidden_nE.grad
             learnt["learner"][rows_N[rows]] = logprobs_n.detach().cpu()
             learnt["entropy"][rows_N[rows]] = entropy_n.detach().cpu()
+            learnt["loss"][rows_N[rows]] = loss_n.detach().cpu()
             metrics.add_all({"entropy": entropy_n, **extra})
             total += loss.detach()
         hidden_NE.backward(hidden_grad_NE)

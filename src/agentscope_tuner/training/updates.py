@@ -49,8 +49,8 @@ class Updates:
         grad_norm = float(torch.nn.utils.get_total_norm(grads))
         if not math.isfinite(grad_norm):
             raise RunError(
-                f"the gradient of update {self.done} is not finite; lower the learning rate, or "
-                "compute in float32"
+                f"The gradient of step {int(at) + 1} is not finite: lower the learning rate, or "
+                "compute in float32 (trainer.dtype). The last checkpoint is as it was."
             )
         if grad_norm > 0:
             if clip is not None and grad_norm > clip:
