@@ -21,12 +21,13 @@ from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.config.algorithm import AdamW
 from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.schema import Config
-from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.base import Columns, RolloutSource, Sampling
 from agentscope_tuner.engine.companions import Companions, refuse_useless
 from agentscope_tuner.engine.dynamic_timeout import DynamicTimeout
 from agentscope_tuner.engine.evaluation import Evaluation
 from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader, experts
 from agentscope_tuner.engine.experts import Experts, experts_beside
+from agentscope_tuner.engine.greedy import WithGreedy
 from agentscope_tuner.engine.learning import Learning
 from agentscope_tuner.engine.local import LocalRollouts
 from agentscope_tuner.engine.models import (
@@ -61,6 +62,7 @@ from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.critic import LocalCritic
 from agentscope_tuner.training.learner import LEARNER_STATE, LocalLearner
 from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.training.self_teacher import SelfTeacher
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 Weights = Mapping[str, torch.Tensor]
@@ -308,11 +310,15 @@ def build_learning(
     if checkpoint is not None:
         learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
     frozen = partial(FrozenModel, device=device, dtype=dtype, max_tokens_per_pack=pack)
-    others = {}
+    others: dict[str, Columns] = {}
     if algorithm.needs_reference and not lora.rank:  # which has the reference in itself
         others["reference"] = frozen(load_model(files.directory, torch.float32))
+    if "self_teacher" in algorithm.before_advantages:
+        others["self_teacher"] = SelfTeacher(learner, algorithm.hinted)
     if companions.teacher is not None:
-        others["teacher"] = frozen(load_model(companions.teacher.directory, torch.float32))
+        model = load_model(companions.teacher.directory, torch.float32)
+        teacher = frozen(model, top=algorithm.teacher_top)
+        others |= {"teacher": teacher, "teacher_top": teacher}
     critic = None
     if companions.critic is not None:
         torch.manual_seed(config.seed)
@@ -368,6 +374,7 @@ def build_experience(
     """Rollouts, or what the dataset's samples hold, as the algorithm wants it; see `reader`."""
     if read is not None:
         return FromSamples(read)
+    rollouts = WithGreedy(rollouts) if algorithm.needs_greedy else rollouts
     return build_rollout_experience(config, rollouts, record, operators)
 
 

@@ -88,3 +88,14 @@ def test_reinforceplusplus():
 
 def test_reinforce_is_the_reward():
     assert advantages("reinforce", [group(0.3, -1.0)]) == [[0.3, -1.0]]
+
+
+def test_remax_takes_the_greedy_rollout_for_a_baseline():
+    member = rollout(1, 1, reward=1.0, call_rewards=[0, 1], metrics={"greedy/reward": 0.25})
+    alone = rollout(2, reward=1.0, name="whose greedy one failed")
+    later = rollout(2, 1, reward=3.0, call_rewards=[2, 1], metrics={"greedy/reward": 1.0})
+    assert advantages("remax", [RolloutGroup("g", {}, [member, alone, later])]) == [
+        [close(0.75), None, close((2 + 2 + 0) / 3)]
+    ]
+    assert token_advantages(member) == [close([0.75]), close([0.75])]
+    assert token_advantages(later) == [close([2, 2]), close([0])]

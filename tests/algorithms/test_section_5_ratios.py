@@ -99,3 +99,23 @@ def test_clipb_lets_a_bad_token_go_that_costs_entropy(reward, first):
     advantages("clipb", [RolloutGroup("g", {}, [member, other])], mu=1.5)
     sign = 1 if reward else -1
     assert token_advantages(member) == [close([first, *[sign * 0.7071] * 3], abs=1e-4)]
+
+
+@pytest.mark.parametrize(
+    ("max_frac", "left_out"), [(1.0, [0, 1]), (0.5, [0, 1]), (0.25, [0]), (1e-4, [0])]
+)
+def test_clipv_lets_the_worst_go_of_what_is_not_good(max_frac, left_out):
+    """d [2, 1.5, 0, 1.8], of which the last is of the good rollout; deviation .7917, bound .8."""
+    logprobs = [0.0] * 3
+    bad = rollout(
+        3,
+        reward=0.0,
+        proximal=[logprobs],
+        entropy=[[0.0] * 3],
+        expected_push=[[2.0, 1.5, 0.0]],
+    )
+    good = rollout(1, reward=1.0, proximal=[[0.0]], entropy=[[0.0]], expected_push=[[1.8]])
+    advantages("clipv", [RolloutGroup("g", {}, [bad, good])], mu=1.0, max_frac=max_frac)
+    expected = [0.0 if i in left_out else -0.7071 for i in range(3)]
+    assert token_advantages(bad) == [close(expected, abs=1e-4)]
+    assert token_advantages(good) == [close([0.7071], abs=1e-4)]

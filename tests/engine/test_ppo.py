@@ -112,3 +112,26 @@ def test_trinitys_keys_of_the_critic_take_effect() -> None:
         *(0.2, 3e-5, 7),
     )
     assert (config.trainer.critic_warmup, config.model.critic_model_path) == (5, "c")
+
+
+def test_remax_draws_a_greedy_rollout_beside_every_group(tiny_model: Path, sums: Path) -> None:
+    remax = "algorithm.advantage_fn=remax"
+    result = tuned(tiny_model, sums, remax, algorithm="reinforceplusplus")
+    rollouts = read_rollouts(rollouts_path(result.run_directory, 1))
+    assert len(rollouts) == 3
+    for rollout in rollouts:
+        advantages = torch.tensor(
+            [
+                a
+                for s in rollout.trajectory.sampled_segments()
+                for a in s.sampled.columns["advantage"]
+            ]
+        )
+        first = advantages[advantages.isfinite()][0].item()
+        expected = rollout.reward - rollout.metrics["greedy/reward"]
+        assert first == pytest.approx(expected, abs=1e-5)
+    again = tuned(tiny_model, sums, remax, algorithm="reinforceplusplus")
+    for one, other in zip(
+        rollouts, read_rollouts(rollouts_path(again.run_directory, 1)), strict=True
+    ):
+        assert one.metrics["greedy/reward"] == other.metrics["greedy/reward"]

@@ -25,7 +25,7 @@ OTHER = make_model("llama")
 with torch.no_grad():
     for parameter in OTHER.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))
-FROZEN = FrozenModel(copy.deepcopy(OTHER), dtype=torch.float32, max_tokens_per_pack=64)
+FROZEN = FrozenModel(copy.deepcopy(OTHER), dtype=torch.float32, max_tokens_per_pack=64, top=8)
 
 ARGUMENTS = {"gdpo": {"advantage_fn_args": {"rewards": {"judge/one": 1.0, "judge/two": 0.5}}}}
 """What a type cannot do without."""
@@ -66,10 +66,12 @@ def near_the_model(groups: list[RolloutGroup], draw: random.Random) -> None:
 
 
 def fill(learner: LocalLearner, batch: Batch, columns: set[str]) -> None:
-    frozen = columns & {"reference", "teacher"}
+    frozen = columns & {"reference", "teacher", "teacher_top"}
     FROZEN.forward(batch, frozen)
     if "value" in columns:
         batch.columns["value"] = torch.sin(batch.columns["sampler"])
+    if "self_teacher" in columns:
+        batch.columns["self_teacher"] = torch.sin(batch.columns["sampler"]) - 2
     learner.forward(batch, columns - frozen)
 
 

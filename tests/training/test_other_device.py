@@ -23,7 +23,7 @@ def test_a_pack_goes_forward_and_backward_without_a_tensor_left_on_the_cpu(model
     hidden_NE = forward.predecessor_states(model, pack)
     head = forward.head_of(model, pack)
     for rows in head.chunks():
-        logprobs_n, entropy_n = head.logprobs(hidden_NE[rows], rows)
+        logprobs_n, entropy_n, _ = head.logprobs(hidden_NE[rows], rows)
         assert logprobs_n.device == META
         (logprobs_n + entropy_n).sum().backward(retain_graph=True)
     assert all(parameter.grad.device == META for parameter in model.parameters())

@@ -30,6 +30,12 @@ class Advantage:
     """Columns that must be filled before."""
     uses_token_rewards: ClassVar[bool] = False
     """Whether it sums rewards token by token, so that a penalty may come with each token."""
+    needs_greedy: ClassVar[bool] = False
+    """Whether it looks at the reward of a greedy rollout of each task."""
+
+    def hinted(self, groups: Sequence[RolloutGroup]) -> Sequence[RolloutGroup]:
+        """The groups as the model reads them to be its own teacher, for `self_teacher`."""
+        return groups
 
     def __call__(self, groups: Sequence[RolloutGroup]) -> None:
         """Set the advantages of one step's groups; None where a rollout is not trained on."""

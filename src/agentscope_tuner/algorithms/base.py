@@ -19,13 +19,13 @@ number of tokens of a piece, flat.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
 
 from agentscope_tuner.algorithms.aggregation import weights
 from agentscope_tuner.algorithms.batch import Batch
+from agentscope_tuner.algorithms.tokens import Metrics, Tokens
 from agentscope_tuner.trajectory import RolloutGroup
 
 Scope = Literal["token", "sequence", "pair", "batch"]
@@ -33,32 +33,6 @@ Scope = Literal["token", "sequence", "pair", "batch"]
 
 Data = Literal["rollouts", "conversations", "texts", "pairs"]
 """What is learnt from: rollouts of tasks, or what the dataset itself holds."""
-
-Metrics = dict[str, Tensor]
-"""Per token [N]; logged as means over the computed tokens, or as the largest (`..._max`)."""
-
-
-@dataclass(slots=True)
-class Tokens:
-    """Some of the trained tokens of a batch, while their gradient is computed."""
-
-    logprobs_N: Tensor
-    """Under the learner's current weights, with gradient, over the support drawn from."""
-    entropy_N: Tensor
-    """Of the current distribution in nats, with gradient."""
-    columns: Mapping[str, Tensor]
-    """The batch's columns at these tokens, [N] each; no gradient."""
-
-    @property
-    def advantages_N(self) -> Tensor:
-        """The column `advantage`."""
-        return self.columns["advantage"]
-
-    @property
-    def old_N(self) -> Tensor:
-        """The denominator of the ratio; where no column says, the current weights' own."""
-        old_N = self.columns.get("old")
-        return self.logprobs_N.detach() if old_N is None else old_N
 
 
 class Algorithm:
@@ -74,6 +48,9 @@ class Algorithm:
     needs_teacher: bool = False
     needs_critic: bool = False
     needs_experts: bool = False
+    needs_greedy: bool = False
+    teacher_top: int = 0
+    """Of how many of its likeliest tokens the teacher is asked, for the column `teacher_top`."""
     learns_without_advantage: bool = True
     """Whether a token with advantage 0 may have a gradient."""
 
@@ -85,6 +62,10 @@ class Algorithm:
     def before_updates(self, updates: int) -> frozenset[str]:
         """Columns that are filled before the first of so many updates on a step's rollouts."""
         return frozenset()
+
+    def hinted(self, groups: Sequence[RolloutGroup]) -> Sequence[RolloutGroup]:
+        """The groups as the model reads them to be its own teacher, for `self_teacher`."""
+        return groups
 
     def advantages(self, groups: Sequence[RolloutGroup]) -> None:
         """Set what is learnt of each rollout: everything, unless it failed."""

@@ -25,7 +25,10 @@ from agentscope_tuner.algorithms.spans import (
 )
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled
 
-STORED = ("proximal", "reference", "teacher", "value", "return", "entropy", "learner")
+STORED = (
+    *("proximal", "reference", "teacher", "self_teacher", "value", "return"),
+    *("entropy", "expected_push", "learner"),
+)
 """Columns that `Batch.store` writes back into the rollouts."""
 
 

@@ -40,7 +40,7 @@ class ClipB(Grpo):
             for rollout in (rollout for group in groups for rollout in group.rollouts)
             if rollout.advantage is not None
         ]
-        scores = [[_scores(sampled) for sampled in trained_calls(rollout)] for rollout in learnt]
+        scores = [[pushes(sampled) for sampled in trained_calls(rollout)] for rollout in learnt]
         everything = np.concatenate([np.empty(0), *(call for calls in scores for call in calls)])
         if not len(everything):
             return
@@ -54,7 +54,8 @@ class ClipB(Grpo):
             )
 
 
-def _scores(sampled: Sampled) -> np.ndarray:
+def pushes(sampled: Sampled) -> np.ndarray:
+    """S of each trained token."""
     logprobs, entropy = (
         np.asarray(sampled.columns[name], np.float64)[sampled.trained()]
         for name in ("proximal", "entropy")

@@ -34,6 +34,8 @@ class OnPolicyDistill(Advantage):
 
     name: ClassVar[str] = "on_policy_distill"
     needs: ClassVar[frozenset[str]] = frozenset({"teacher", "proximal"})
+    teacher: ClassVar[str] = "teacher"
+    """The column of its log-probabilities."""
 
     kl_coef: float = 1.0
     """Scale of the advantages."""
@@ -50,7 +52,7 @@ class OnPolicyDistill(Advantage):
             for sampled in trained_calls(rollout):
                 teacher, student = (
                     np.asarray(sampled.columns[name], np.float64)[sampled.trained()]
-                    for name in ("teacher", "proximal")
+                    for name in (self.teacher, "proximal")
                 )
                 calls.append(self.of_tokens(teacher, student).clip(-self.largest, self.largest))
             set_token_advantages(rollout, calls)

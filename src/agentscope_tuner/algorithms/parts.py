@@ -52,13 +52,23 @@ class Parts(Algorithm):
 
     @property
     def needs_teacher(self) -> bool:  # type: ignore[override]
-        """As its advantage does."""
-        return "teacher" in self.advantage.needs
+        """As its advantage or its loss does."""
+        return "teacher" in self.advantage.needs or self.teacher_top > 0
+
+    @property
+    def teacher_top(self) -> int:  # type: ignore[override]
+        """As its loss says."""
+        return self.policy_loss.teacher_top
 
     @property
     def needs_critic(self) -> bool:  # type: ignore[override]
         """As its advantage does."""
         return "value" in self.advantage.needs
+
+    @property
+    def needs_greedy(self) -> bool:  # type: ignore[override]
+        """As its advantage does."""
+        return self.advantage.needs_greedy
 
     @property
     def needs_experts(self) -> bool:  # type: ignore[override]

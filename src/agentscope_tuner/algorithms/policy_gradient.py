@@ -37,14 +37,19 @@ class PolicyGradient(Parts):
         return self.advantage.needs | penalty
 
     def before_updates(self, updates: int) -> frozenset[str]:
-        """The reference's probabilities, and the learner's own where they are the old policy.
+        """The reference's and the teacher's probabilities, and the learner's own where they are the
+        old policy.
 
         In the only update on a step's rollouts these are the current ones, which cost nothing.
         """
         reference = {"reference"} if self.needs_reference else set()
-        return frozenset(
-            reference | ({"proximal"} if updates > 1 and self.correction.decoupled else set())
-        )
+        teacher = {"teacher_top"} if self.teacher_top else set()
+        own = {"proximal"} if updates > 1 and self.correction.decoupled else set()
+        return frozenset(reference | teacher | own)
+
+    def hinted(self, groups: Sequence[RolloutGroup]) -> Sequence[RolloutGroup]:
+        """As its advantage does."""
+        return self.advantage.hinted(groups)
 
     def advantages(self, groups: Sequence[RolloutGroup]) -> None:
         """What its advantage sets, of rewards with the penalty in them."""

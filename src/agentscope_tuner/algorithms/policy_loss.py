@@ -21,6 +21,12 @@ class PolicyLoss:
     scope: Scope = "token"
     needs_reference: ClassVar[bool] = False
     needs_experts: ClassVar[bool] = False
+
+    @property
+    def teacher_top(self) -> int:
+        """Of how many of its likeliest tokens the teacher is asked."""
+        return 0
+
     zero_without_advantage: ClassVar[bool] = True
     """Whether a token with advantage 0 has no gradient."""
 

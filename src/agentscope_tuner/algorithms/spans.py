@@ -8,6 +8,10 @@
 | `old` | algorithm | the denominator of its ratio: `sampler`, or `proximal` |
 | `reference` | learner | ln p under the reference model |
 | `teacher` | learner | ln p under the teacher |
+| `self_teacher` | learner | ln p behind a successful sibling, under the weights before the step |
+| `teacher_top` | teacher | ln p of its likeliest tokens, [N, K] |
+| `other_ids` | teacher | their ids, [N, K] |
+| `expected_push` | learner | mean of p (H + ln p) over the tokens that could have been drawn |
 | `value` | critic | expected return, as the critic sees it before the step |
 | `return` | algorithm | what the critic is to expect |
 | `entropy` | learner | of the distribution drawn from, in nats, before the update |

@@ -25,8 +25,44 @@ def token_columns(
     return logprobs_N, entropy_N
 
 
+def expected_pushes(model: PreTrainedModel, batch: Batch, max_tokens_per_pack: int) -> Tensor:
+    """What p (H + ln p) is on average over the tokens that could have been drawn, [N]."""
+
+    def read(logp_bV: Tensor) -> Tensor:
+        p_bV = logp_bV.exp()
+        logp_bV = logp_bV.masked_fill(logp_bV == -torch.inf, 0.0)
+        entropy_b1 = -(p_bV * logp_bV).sum(1, keepdim=True)
+        return (p_bV**2 * (entropy_b1 + logp_bV)).sum(1)
+
+    values_N = torch.empty(len(batch))
+    for pack in pack_batch(batch, max_tokens_per_pack):
+        found_N = forward.pack_distributions(model, pack, read).cpu()
+        values_N[torch.from_numpy(pack.rows_N)] = found_N
+    return values_N
+
+
+def top_columns(
+    model: PreTrainedModel, batch: Batch, max_tokens_per_pack: int, top: int
+) -> tuple[Tensor, Tensor]:
+    """At each trained token the `top` likeliest ones: their ids and ln p, [N, top] each."""
+
+    def read(logp_bV: Tensor) -> Tensor:
+        best_bK, ids_bK = logp_bV.topk(top)
+        return torch.stack([best_bK.double(), ids_bK.double()], 1)
+
+    ids_NK, logprobs_NK = (
+        torch.empty(len(batch), top, dtype=torch.int64),
+        torch.empty(len(batch), top),
+    )
+    for pack in pack_batch(batch, max_tokens_per_pack):
+        rows_N = torch.from_numpy(pack.rows_N)
+        found_N2K = forward.pack_distributions(model, pack, read).cpu()
+        logprobs_NK[rows_N], ids_NK[rows_N] = found_N2K[:, 0].float(), found_N2K[:, 1].long()
+    return ids_NK, logprobs_NK
+
+
 class FrozenModel:
-    """A model that is never updated: the reference, or a teacher. It fills one column."""
+    """A model that is never updated: the reference, or a teacher. It fills one column, or two."""
 
     def __init__(
         self,
@@ -35,15 +71,29 @@ class FrozenModel:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
         max_tokens_per_pack: int = 8192,
+        top: int = 0,
     ) -> None:
-        """Take over `model`. Raises InputError if its architecture is not known."""
+        """Take over `model`; `top` is how many tokens the column `teacher_top` has.
+
+        Raises InputError if its architecture is not known.
+        """
+        self.top = top
         self.model = forward.prepare(model, torch.device(device)).requires_grad_(False)
         for parameter in self.model.parameters():
             parameter.data = parameter.data.to(dtype)
         self.max_tokens_per_pack = max_tokens_per_pack
 
     def forward(self, batch: Batch, columns: Collection[str]) -> None:
-        """Fill the columns with ln p of every trained token."""
+        """Fill the columns with ln p of every trained token.
+
+        But `teacher_top` [N, top] with ln p of the likeliest tokens, whose ids are `other_ids`.
+        """
+        if "teacher_top" in columns:
+            found = top_columns(self.model, batch, self.max_tokens_per_pack, self.top)
+            batch.columns["other_ids"], batch.columns["teacher_top"] = found
+        columns = set(columns) - {"teacher_top"}
+        if not columns:
+            return
         logprobs_N, _ = token_columns(self.model, batch, self.max_tokens_per_pack)
         batch.columns |= {name: logprobs_N for name in columns}
 

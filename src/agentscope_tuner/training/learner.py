@@ -21,7 +21,7 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.memory import free_memory
 from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.training import forward
-from agentscope_tuner.training.columns import token_columns
+from agentscope_tuner.training.columns import expected_pushes, token_columns
 from agentscope_tuner.training.lora import LoraSettings, add_adapters, merged_weights
 from agentscope_tuner.training.master_weights import MasterWeights
 from agentscope_tuner.training.memory import (
@@ -90,6 +90,9 @@ class LocalLearner:
             logprobs_N, entropy_N = self._columns(batch)
             values = {"proximal": logprobs_N, "current": logprobs_N, "entropy": entropy_N}
             batch.columns |= {name: values[name] for name in own}
+        if "expected_push" in columns:
+            values_N = expected_pushes(self.model, batch, self.max_tokens_per_pack)
+            batch.columns["expected_push"] = values_N
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
         """Add the gradient of one prepared batch: the sum over its tokens of weight times loss.
@@ -212,15 +215,15 @@ class LocalLearner:
         # In training mode activations are computed twice instead of kept.
         self.model.train(len(pack.token_ids_T) > self._most_kept_tokens)
         hidden_NE = forward.predecessor_states(self.model, pack)
-        head = forward.head_of(self.model, pack)
+        head = forward.head_of(self.model, pack, columns.get("other_ids"))
         hidden_grad_NE = torch.empty_like(hidden_NE)
         total = torch.zeros((), device=self.device)
         for rows in head.chunks():
             # Going backward chunk by chunk keeps only one chunk of probabilities alive.
             hidden_nE = hidden_NE[rows].detach().requires_grad_()
-            logprobs_n, entropy_n = head.logprobs(hidden_nE, rows)
+            logprobs_n, entropy_n, others_nK = head.logprobs(hidden_nE, rows)
             these = {name: column[rows] for name, column in columns.items()}
-            loss_n, extra = algorithm.loss(Tokens(logprobs_n, entropy_n, these))
+            loss_n, extra = algorithm.loss(Tokens(logprobs_n, entropy_n, these, others_nK))
             loss = (these["weight"] * loss_n).sum()
             loss.backward()
             assert hidden_nE.grad is not None

@@ -41,6 +41,8 @@ class Head:
     """Row -> the tokens that could have been drawn; absent: the whole vocabulary."""
     changes: Mapping[int, LogitChange] = field(default_factory=dict)
     """Row -> what penalties did to its logits; absent: nothing."""
+    others_NK: Tensor | None = None
+    """Further tokens of each row whose ln p are asked for."""
 
     def chunks(self) -> Iterator[slice]:
         """The rows in pieces whose probabilities fit into `CHUNK_BYTES`."""
@@ -52,13 +54,34 @@ class Head:
         block_bytes = BLOCK_BYTES[self.weight_VE.device.type]
         return _pieces(rows.start, rows.stop, block_bytes // (len(self.weight_VE) * 4))
 
-    def logprobs(self, hidden_nE: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        """ln p of these rows' targets, and the rows' entropies in nats, both [n] float32.
+    def logprobs(self, hidden_nE: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """ln p of these rows' targets, and the rows' entropies in nats, both [n] float32; and ln p
+        of `others_NK` [n, K] (K is 0 where there are none), -inf outside of the support.
 
         p = softmax(change(hidden @ weight.T) / temperature) over the row's support. Gradients
         reach `hidden_nE` and `weight_VE`.
         """
         return _TokenLogprobs.apply(hidden_nE, self.weight_VE, self, rows)
+
+    def distributions(
+        self, logits_nV: Tensor, rows: slice, scaled: dict[int, tuple[Tensor, Tensor]] | None = None
+    ) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """ln p over the vocabulary [b, V] of these rows' logits, block by block in float32, -inf
+        outside of the support, and where that is (None: nowhere). `scaled` gets what penalties
+        scaled, by row."""
+        for block in self.blocks(rows):
+            b = slice(block.start - rows.start, block.stop - rows.start)
+            logits_bV = logits_nV[b].float()
+            for row in range(block.start, block.stop):
+                if row in self.changes:
+                    found = penalise_(logits_bV[row - block.start], self.changes[row])
+                    if found is not None and scaled is not None:
+                        scaled[row - rows.start] = found
+            logits_bV /= self.temperatures_N[block, None]
+            outside_bV = self.outside(block)
+            if outside_bV is not None:
+                logits_bV.masked_fill_(outside_bV, -torch.inf)
+            yield b, torch.log_softmax(logits_bV, dim=1), outside_bV
 
     def outside(self, rows: slice) -> Tensor | None:
         """True at the tokens that these rows could not draw [n, V]; None: they could draw all."""
@@ -75,41 +98,38 @@ class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden_nE: Tensor, weight_VE: Tensor, head: Head, rows: slice
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         p_nV = hidden_nE @ weight_VE.T  # logits, replaced by probabilities block by block
-        logprobs_n = hidden_nE.new_empty(len(hidden_nE), dtype=torch.float32)
+        n = len(hidden_nE)
+        others_nK = torch.empty((n, 0), dtype=torch.int64, device=hidden_nE.device)
+        if head.others_NK is not None:
+            others_nK = head.others_NK[rows]
+        logprobs_n = hidden_nE.new_empty(n, dtype=torch.float32)
         entropy_n = torch.empty_like(logprobs_n)
+        logprobs_nK = torch.empty(others_nK.shape, device=hidden_nE.device)
         scaled_by_row: dict[int, tuple[Tensor, Tensor]] = {}
-        for block in head.blocks(rows):
-            b = slice(block.start - rows.start, block.stop - rows.start)
-            logits_bV = p_nV[b].float()
-            for row in range(block.start, block.stop):
-                if row in head.changes:
-                    scaled = penalise_(logits_bV[row - block.start], head.changes[row])
-                    if scaled is not None:
-                        scaled_by_row[row - rows.start] = scaled
-            logits_bV /= head.temperatures_N[block, None]
-            outside_bV = head.outside(block)
-            if outside_bV is not None:
-                logits_bV.masked_fill_(outside_bV, -torch.inf)
-            logp_bV = torch.log_softmax(logits_bV, dim=1)
+        for b, logp_bV, outside_bV in head.distributions(p_nV, rows, scaled_by_row):
             p_bV = torch.exp(logp_bV)
-            target_b1 = head.targets_N[block, None]
-            logprobs_n[b] = logp_bV.gather(1, target_b1)[:, 0]
+            logprobs_n[b] = logp_bV.gather(1, head.targets_N[rows][b, None])[:, 0]
+            if others_nK.shape[1]:
+                logprobs_nK[b] = logp_bV.gather(1, others_nK[b])
             if outside_bV is not None:
                 logp_bV.masked_fill_(outside_bV, 0.0)
             entropy_n[b] = -torch.linalg.vecdot(p_bV, logp_bV)
             p_nV[b] = p_bV
-        ctx.save_for_backward(hidden_nE, weight_VE, p_nV, entropy_n)
+        ctx.save_for_backward(hidden_nE, weight_VE, p_nV, entropy_n, others_nK)
         ctx.head, ctx.rows, ctx.scaled = head, rows, scaled_by_row
         ctx.set_materialize_grads(False)
-        return logprobs_n, entropy_n
+        return logprobs_n, entropy_n, logprobs_nK
 
     @staticmethod
     def backward(
-        ctx: Any, grad_logprobs_n: Tensor | None, grad_entropy_n: Tensor | None
+        ctx: Any,
+        grad_logprobs_n: Tensor | None,
+        grad_entropy_n: Tensor | None,
+        grad_logprobs_nK: Tensor | None,
     ) -> tuple[Tensor | None, Tensor | None, None, None]:
-        hidden_nE, weight_VE, p_nV, entropy_n = ctx.saved_tensors
+        hidden_nE, weight_VE, p_nV, entropy_n, others_nK = ctx.saved_tensors
         head: Head = ctx.head
         targets_n1 = head.targets_N[ctx.rows, None]
         temperatures_n1 = head.temperatures_N[ctx.rows, None]
@@ -118,6 +138,10 @@ class _TokenLogprobs(torch.autograd.Function):
             # d ln p_t / dx_i = [i = t] - p_i
             grad_n1 = grad_logprobs_n[:, None].to(p_nV.dtype)
             grad_nV.addcmul_(p_nV, grad_n1, value=-1.0).scatter_add_(1, targets_n1, grad_n1)
+        if grad_logprobs_nK is not None and others_nK.shape[1]:
+            grad_nK = grad_logprobs_nK.to(p_nV.dtype)
+            grad_nV.addcmul_(p_nV, grad_nK.sum(1, keepdim=True), value=-1.0)
+            grad_nV.scatter_add_(1, others_nK, grad_nK)
         if grad_entropy_n is not None:
             # dH / dx_i = -p_i (ln p_i + H)
             slope_nV = torch.xlogy(p_nV, p_nV) + p_nV * entropy_n[:, None]
