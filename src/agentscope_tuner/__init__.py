@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TunerModelConfig,
     )
     from agentscope_tuner.config.prompt_arguments import PromptTuneConfig
+    from agentscope_tuner.engine.callbacks import Callback
     from agentscope_tuner.engine.result import TuneResult
     from agentscope_tuner.errors import InputError, RunError, TunerError
     from agentscope_tuner.judges import judge_from_metrics
@@ -53,6 +54,7 @@ os.environ.setdefault("LRU_CACHE_CAPACITY", "128")
 
 __all__ = [
     "AlgorithmConfig",
+    "Callback",
     "DatasetConfig",
     "InputError",
     "JudgeOutput",
@@ -77,6 +79,7 @@ __all__ = [
 
 _HOMES = {
     "AlgorithmConfig": "config.arguments",
+    "Callback": "engine.callbacks",
     "DatasetConfig": "config.arguments",
     "InputError": "errors",
     "JudgeOutput": "workflow",

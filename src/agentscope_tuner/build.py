@@ -29,6 +29,7 @@ from agentscope_tuner.engine.experience import FromRollouts, FromSamples, Reader
 from agentscope_tuner.engine.experts import Experts, experts_beside
 from agentscope_tuner.engine.greedy import WithGreedy
 from agentscope_tuner.engine.learning import Learning
+from agentscope_tuner.engine.limits import LimitSettings
 from agentscope_tuner.engine.local import LocalRollouts
 from agentscope_tuner.engine.models import (
     POLICY,
@@ -57,6 +58,7 @@ from agentscope_tuner.experience.operators import Operators, make_operator
 from agentscope_tuner.experience.priorities import make_priority
 from agentscope_tuner.experience.replay import Replay, ReplaySettings
 from agentscope_tuner.inference.loading import load_model
+from agentscope_tuner.monitor.alerts import Alerts
 from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_tasks
 from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.critic import LocalCritic
@@ -428,3 +430,15 @@ def optimizer_settings(optimizer: AdamW, grad_clip: float, total_steps: int) -> 
         total_steps=total_steps,
         grad_clip=grad_clip,
     )
+
+
+def build_limits(config: Config) -> LimitSettings:
+    """When the run ends before its last step. Raises InputError if nothing measures it."""
+    names = [dataset.name for dataset in config.buffer.explorer_input.eval_tasksets]
+    return LimitSettings(**config.stop.model_dump()).watching(names)
+
+
+def build_alerts(config: Config) -> Alerts:
+    """Who is told of the run."""
+    run = f"{config.project}/{config.name}"
+    return Alerts(run, config.alerts.command, config.alerts.webhook)

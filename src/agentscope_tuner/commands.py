@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 from agentscope_tuner.build import (
+    build_alerts,
     build_algorithm,
     build_evaluations,
     build_experience,
     build_learning,
+    build_limits,
     build_operators,
     build_replay,
     build_rollout_experience,
@@ -27,6 +30,7 @@ from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.config.keys import values_of
 from agentscope_tuner.config.schema import Config, notices
 from agentscope_tuner.engine.base import RolloutSource
+from agentscope_tuner.engine.callbacks import Callback
 from agentscope_tuner.engine.check import Checked, check_tasks, find_duplicates
 from agentscope_tuner.engine.companions import Companions
 from agentscope_tuner.engine.evaluate import EvaluateOptions, evaluate_models
@@ -60,6 +64,7 @@ async def run(
     judge_func: JudgeType | None,
     resume: bool,
     stop: StopRequest,
+    callbacks: Sequence[Callback] = (),
 ) -> TuneResult:
     """Run to the last step, or to a stop request; see `tune()`."""
     if config.mode in ("explore", "bench"):
@@ -69,6 +74,7 @@ async def run(
             judge_func=judge_func,
             resume=resume,
             stop=stop,
+            callbacks=callbacks,
         )
     algorithm = build_algorithm(config)
     schedule = build_schedule(config, algorithm)
@@ -84,6 +90,7 @@ async def run(
         )
     monitors = create_monitors(config.monitor.monitor_type)
     taskset = build_taskset(config)
+    limits = build_limits(config)
     place = find_place(config, resume)
     console = ConsoleMonitor()
     async with AsyncExitStack() as opened:  # closes what was opened, the last first
@@ -121,7 +128,18 @@ async def run(
             hyperparameters=hyperparameters(config),
             resumed_step=state["loop"]["step"] if state else None,
         )
-        record = RunRecord(info, taskset.total_steps, monitors, console, lock, store, checkpoint)
+        record = RunRecord(
+            info,
+            taskset.total_steps,
+            monitors,
+            console,
+            lock,
+            store,
+            checkpoint,
+            limits=limits,
+            alerts=build_alerts(config),
+            callbacks=callbacks,
+        )
         experience = build_experience(config, algorithm, rollouts, record, read, operators)
         settings = LoopSettings(
             total_steps=taskset.total_steps,
@@ -157,6 +175,7 @@ async def _sample(
     judge_func: JudgeType | None,
     resume: bool,
     stop: StopRequest,
+    callbacks: Sequence[Callback],
 ) -> TuneResult:
     """Roll out and evaluate without training: the modes `explore` and `bench`."""
     evaluations = build_evaluations(config)
@@ -194,7 +213,17 @@ async def _sample(
             resumed_step=None,
         )
         steps = taskset.total_steps if taskset else 0
-        record = RunRecord(info, steps, monitors, console, lock, store, None)
+        record = RunRecord(
+            info,
+            steps,
+            monitors,
+            console,
+            lock,
+            store,
+            None,
+            alerts=build_alerts(config),
+            callbacks=callbacks,
+        )
         experience = (
             build_rollout_experience(config, rollouts, record, operators) if taskset else None
         )

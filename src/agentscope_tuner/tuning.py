@@ -24,6 +24,7 @@ from agentscope_tuner.workflow import (
 )
 
 if TYPE_CHECKING:
+    from agentscope_tuner.engine.callbacks import Callback
     from agentscope_tuner.engine.result import TuneResult
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,6 +78,7 @@ def tune(
     monitor_type: str | Sequence[str] | None = None,
     config_path: str | Path | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> TuneResult:
     """Tune the model behind a workflow.
 
@@ -97,6 +99,7 @@ def tune(
         monitor_type: `tensorboard` (default), `wandb`, `mlflow`, `swanlab` or `none`; or a list.
         config_path: A YAML file with all of this; arguments given explicitly override it.
         resume: Go on with the named run from its last checkpoint.
+        callbacks: Hooks of your own, called while a run goes on; they may end it.
 
     Returns:
         The run directory, the last metrics and the last checkpoint.
@@ -153,6 +156,7 @@ def tune(
                 judge_func=judge_func,
                 resume=resume,
                 stop=stop,
+                callbacks=callbacks,
             )
             with stop.relaying() if is_inside_a_loop() else nullcontext():
                 result = run_to_completion(run)

@@ -19,7 +19,7 @@ SOURCE = Path(agentscope.__file__).parent / "tuner"
 """Read, as it cannot be imported without dspy."""
 
 MORE_ARGUMENTS = {
-    "tune": {"resume"},
+    "tune": {"callbacks", "resume"},
     "select_model": set(),
     "tune_prompt": {"model", "project_name", "experiment_name", "resume"},
     "avg_time_judge": set(),

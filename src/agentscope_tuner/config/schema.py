@@ -16,6 +16,7 @@ from agentscope_tuner.config.buffer import Buffer, DataProcessor
 from agentscope_tuner.config.explorer import AuxiliaryModel, Explorer, InferenceModel
 from agentscope_tuner.config.keys import Outcome, Section, effect, values_of
 from agentscope_tuner.config.model import Model
+from agentscope_tuner.config.stop import Alerts, Stop
 from agentscope_tuner.config.trainer import Cluster, Monitor, Synchronizer, Trainer
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 from agentscope_tuner.config.workflow import Workflow
@@ -85,6 +86,8 @@ class Config(Section):
     synchronizer: Synchronizer = Field(default_factory=Synchronizer)
     trainer: Trainer = Field(default_factory=Trainer)
     monitor: Monitor = Field(default_factory=Monitor)
+    stop: Stop = Field(default_factory=Stop)
+    alerts: Alerts = Field(default_factory=Alerts)
 
     @field_validator("mode", mode="before")
     @classmethod

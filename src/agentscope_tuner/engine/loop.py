@@ -58,6 +58,8 @@ class TrainingLoop:
         """Steps done."""
         self._saved: int | None = None
         """The step of the last checkpoint."""
+        self._evaluated: int | None = None
+        """The step of the last evaluation."""
         self._settled: dict[str, object] | None = None
         """The loop's state at the end of the last step; None while weights change, or before."""
         # Always the same thread: OpenMP has workers for each thread that computes.
@@ -74,13 +76,14 @@ class TrainingLoop:
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on after the step that `state_dict` was taken at."""
         self.step = int(state["step"])  # type: ignore[call-overload]
-        self._saved = self.step
+        self._saved = self._evaluated = self.step
         self.pipeline.load_state_dict(self.step, state)
         algorithm: Any = state.get("algorithm", {})
         self.learning.algorithm.load_state_dict(algorithm)
 
     async def run(self) -> bool:
-        """Train to the end; False if a stop was asked for before it (everything is saved then).
+        """Train to the end, or to where a limit or a callback ends the run; False if a stop was
+        asked for before it (everything is saved then).
 
         A fault of ours is raised after the last step was saved. Not so a RunError, whose weights
         are no good, and an OSError, with which nothing can be written.
@@ -104,6 +107,12 @@ class TrainingLoop:
             if self.stop.requested:
                 await self._save()
                 return False
+            if (reason := self.record.reason_to_end()) is not None:
+                if self._evaluated != self.step:
+                    await self._evaluate()
+                await self._save()
+                self.record.ends_early(reason)
+                return True
             await self._train_step()
             last = self.step == settings.total_steps
             if last or self.step % settings.eval_interval == 0:
@@ -168,6 +177,7 @@ class TrainingLoop:
             await run_evaluation(
                 evaluation, self.source, self.record, self.step, self.settings.seed
             )
+        self._evaluated = self.step
 
 
 def throughput(metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> dict[str, float]:

@@ -16,14 +16,15 @@ from agentscope_tuner.checkpoint.random_state import random_state
 from agentscope_tuner.checkpoint.run_state import RunState, RunStatus
 from agentscope_tuner.checkpoint.state import save_state
 from agentscope_tuner.checkpoint.store import CheckpointStore
+from agentscope_tuner.engine.advice import Advice
+from agentscope_tuner.engine.callbacks import Callback, Callbacks
+from agentscope_tuner.engine.limits import Limits, LimitSettings
+from agentscope_tuner.monitor.alerts import Alerts
 from agentscope_tuner.monitor.base import Monitor, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.curve import draw_reward_curve
 from agentscope_tuner.monitor.jsonl import FILE_NAME, read_metrics
 from agentscope_tuner.monitor.summary import RunSummary
-from agentscope_tuner.runs.diagnosis.finding import Finding
-from agentscope_tuner.runs.diagnosis.rules import Doctor, diagnose
-from agentscope_tuner.runs.files import RunFiles
 from agentscope_tuner.runs.live import LiveFile
 from agentscope_tuner.runs.log import RunLog
 from agentscope_tuner.runs.writer import RolloutWriter
@@ -48,6 +49,10 @@ class RunRecord:
         lock: RunLock,
         store: CheckpointStore,
         checkpoint: Path | None,
+        *,
+        limits: LimitSettings = LimitSettings(),  # noqa: B008 (immutable)
+        alerts: Alerts | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         """`checkpoint` is the one that the run goes on from."""
         self.directory = info.directory
@@ -61,7 +66,10 @@ class RunRecord:
         self._rollouts = RolloutWriter(info.directory)
         self._live = LiveFile(info.directory, total_steps)
         self._log_file = RunLog(info.directory)
-        self._doctor = Doctor(info.directory)
+        self._limits = Limits(limits)
+        self._alerts = alerts or Alerts(info.name)
+        self._advice = Advice(info.directory, self._say, self._alerts)
+        self._callbacks = Callbacks(callbacks)
         self._step = info.resumed_step or 0
         self._metrics: dict[str, float] = {}
         """The last value of every metric."""
@@ -83,6 +91,7 @@ class RunRecord:
             self._started.append(monitor)
         for record in read_metrics(self.directory / FILE_NAME):
             self._metrics |= {key: value for key, value in record.items() if key != "step"}
+            self._limits.see(record)
         self._save_state("running")
         self.console.start(self._total_steps, self.directory, self._step)
 
@@ -95,6 +104,7 @@ class RunRecord:
         def done(rollout: Rollout) -> None:
             self.console.advance()
             self._live.advance()
+            self._callbacks.rollout(rollout)
 
         yield done
 
@@ -107,9 +117,11 @@ class RunRecord:
         self._log(metrics, step)
         self._save_state("running")
         self._store.refuse_unknown_best(self._metrics)
-        if self._doctor.is_due(step):
+        self._limits.refuse_unknown(self._metrics)
+        if self._advice.is_due(step):
             self._rollouts.drain()
-            self._advise(lambda: self._doctor.look(step))
+            self._advice.look(step)
+        self._callbacks.step(step, metrics)
 
     def evaluation(
         self, step: int, name: str, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]
@@ -121,6 +133,7 @@ class RunRecord:
         samples = [rollout for group in groups for rollout in group.rollouts][:SAMPLES_SHOWN]
         for monitor in self._monitors:
             monitor.samples(samples, step, f"eval/{name}/samples")
+        self._callbacks.evaluation(step, name, metrics)
 
     def save(self, step: int, save: Callable[[Path], None], loop_state: Mapping[str, Any]) -> None:
         """Write a checkpoint: what the learner's `save` writes, with the loop's state inside."""
@@ -135,6 +148,17 @@ class RunRecord:
         self._live.phase("saving", self._step)
         self._rollouts.drain()  # a checkpoint is never ahead of what it says was done
         self.checkpoint = self._store.save(step, write, self._current)
+        self._callbacks.save(step, self.checkpoint)
+
+    def reason_to_end(self) -> str | None:
+        """Why the run is to end here, before its last step; None: it is not."""
+        if self._callbacks.asked_by is not None:
+            return f"{self._callbacks.asked_by} has asked for it"
+        return self._limits.reached
+
+    def ends_early(self, reason: str) -> None:
+        """Say why."""
+        self._say(f"ended after step {self._step} of {self._total_steps}: {reason}")
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -161,7 +185,9 @@ class RunRecord:
                 raise problems[0]
             self._summarize(status)
         finally:
+            self._alerts.send(status, f"{status} after step {self._step} of {self._total_steps}")
             self._close_log(status)
+        self._callbacks.end(status)
 
     def _summarize(self, status: RunStatus) -> None:
         metrics_file = self.directory / FILE_NAME
@@ -180,26 +206,20 @@ class RunRecord:
             paths["model"] = self.checkpoint
         self.console.finish(RunSummary.of(records, paths))
         if status != "failed":  # which is told by itself
-            self._advise(lambda: diagnose(RunFiles(self.directory)))
+            self._advice.conclude()
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         self._metrics |= metrics
         self._current |= metrics
+        self._limits.see(metrics)
         for monitor in self._monitors:
             monitor.log(metrics, step)
         self.console.log(metrics, step)
         self._log_file.say(f"step {step}/{self._total_steps}: {_headline(metrics)}")
 
-    def _advise(self, look: Callable[[], Sequence[Finding]]) -> None:
-        """Say what a look at the run finds. No look is worth the run: what goes wrong is logged."""
-        try:
-            lines = [line for finding in look() for line in finding.lines()]
-        except Exception:
-            logger.exception("The run's numbers could not be looked at.")
-            return
-        for line in lines:
-            self.console.note(line)
-            self._log_file.say(line)
+    def _say(self, text: str) -> None:
+        self.console.note(text)
+        self._log_file.say(text)
 
     def _close_log(self, status: RunStatus) -> None:
         self._log_file.say(f"{status} after step {self._step}")

@@ -38,6 +38,8 @@ MAY_CHANGE = (
     "trainer.keep_best",
     "explorer.eval_interval",
     "monitor.monitor_type",
+    *(f"stop.{key}" for key in ("metric", "patience", "target", "max_hours", "max_tokens")),
+    *(f"alerts.{key}" for key in ("command", "webhook")),
     "cluster.ray_address",
     "cluster.node_num",
     "cluster.gpu_per_node",
