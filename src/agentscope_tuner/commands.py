@@ -185,6 +185,7 @@ async def _sample(
         raise InputError("mode bench evaluates: give tune() an eval_dataset.")
     taskset = build_taskset(config) if config.mode == "explore" else None
     operators = build_operators(config, "rollouts")
+    refuse_clocks(config)
     monitors = create_monitors(config.monitor.monitor_type)
     place = find_place(config, resume)
     if place.goes_on:

@@ -27,6 +27,8 @@ class Variant:
         return [part for setting in settings for part in ("--set", setting)]
 
 
+_REPLAY = "buffer.trainer_input.experience_buffer.replay_buffer"
+_OPERATORS = "data_processor.experience_pipeline.operators"
 _LORA = "model.lora.rank=4"
 _SFT = "algorithm.algorithm_type=sft"
 _BEST = "trainer.keep_best=eval/test/reward/mean"
@@ -37,8 +39,13 @@ VARIANTS = (
     Variant("sft", (_SFT,)),
     Variant("sft of adapters, the last kept", (_SFT, _LORA, "trainer.keep_last=1")),
     Variant(
-        "weights every second step, a batch ahead",
-        ("synchronizer.sync_interval=2", "synchronizer.sync_offset=1"),
+        "weights every second step, a batch ahead, replay, groups replaced",
+        (
+            *("synchronizer.sync_interval=2", "synchronizer.sync_offset=1"),
+            *("buffer.train_batch_size=24", f"{_REPLAY}.enable=true"),
+            f"{_REPLAY}.reuse_cooldown_time=0",
+            f"{_OPERATORS}=[{{name: dapo_dynamic_sampling, args: {{correct_threshold: 1}}}}]",
+        ),
     ),
     Variant(
         "a batch ahead, in turns, a nucleus",

@@ -90,7 +90,7 @@ def uninterrupted(tiny_model: Path, data: Path, tmp_path_factory: pytest.TempPat
             *[("held-out rollouts", "checkpoint in place", "manifest", "checkpoint retired")],
         ),
         (
-            "weights every second step, a batch ahead",
+            "weights every second step, a batch ahead, replay, groups replaced",
             *[("checkpoint in place", "state of the loop", "rollouts")],
         ),
     ],

@@ -25,7 +25,8 @@ from agentscope_tuner.trajectory import Rollout, RolloutGroup
 def pack_groups(groups: Sequence[RolloutGroup]) -> bytes:
     """Groups as bytes; see `unpack_groups`."""
     plain = [{"id": g.id, "rollouts": [_fields(r) for r in g.rollouts]} for g in groups]
-    return zstandard.compress(json.dumps(plain, default=str).encode("utf-8", "backslashreplace"))
+    text = json.dumps(plain, default=_plain)
+    return zstandard.compress(text.encode("utf-8", "backslashreplace"))
 
 
 def unpack_groups(packed: bytes, tasks: Sequence[dict[str, Any]]) -> list[RolloutGroup]:
@@ -79,6 +80,13 @@ def _rollout(fields: dict[str, Any], task: dict[str, Any]) -> Rollout:
         assert sampled is not None
         sampled.supports = {int(index): _support(*one) for index, one in by_index.items()}
     return rollout
+
+
+def _plain(value: Any) -> Any:
+    """What messages may hold; a token's numbers are plain already, and never text."""
+    if isinstance(value, np.ndarray):
+        raise TypeError("An array is among what is held.")
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _support(dtype: str, data: str) -> NDArray[Any]:

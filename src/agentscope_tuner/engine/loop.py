@@ -139,7 +139,7 @@ class TrainingLoop:
             fault.add_note(f"Step {self.step}, the last, is saved: the run can be resumed.")
 
     def _settle(self, step: int) -> None:
-        """Count a step whose weights are learnt and handed over."""
+        """Count a step that is learnt."""
         self.step = step
         self._settled = self.state_dict()
 
@@ -156,12 +156,14 @@ class TrainingLoop:
             learnt = await self._learner_thread.run(
                 self.learning.step, step, [*groups, *batch.replayed]
             )
-        with watch("sync"):
-            await self.pipeline.after(step, self.learning.learner.weights())
         self.pipeline.learnt(batch)
         self._settle(step)
-        metrics = {**self.pipeline.metrics(batch), **learnt, **watch.metrics()}
-        self.record.step(step, {**metrics, **throughput(metrics, groups)}, groups)
+        try:
+            with watch("sync"):
+                await self.pipeline.after(step, self.learning.learner.weights())
+        finally:  # the step is learnt, whatever becomes of rollouts that are drawn ahead
+            metrics = {**self.pipeline.metrics(batch), **learnt, **watch.metrics()}
+            self.record.step(step, {**metrics, **throughput(metrics, groups)}, groups)
 
     async def close(self) -> None:
         """End what is under way."""
