@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from worked import advantages, group, loss_and_gradient, rollout
+from worked import advantages, at_ratios, group, loss_and_gradient, rollout
 
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.trajectory import RolloutGroup
@@ -44,3 +44,15 @@ def test_reinforceplusplus_baseline():
     found = advantages("reinforceplusplus_baseline", [group(1, 0), group(1, 1)])
     assert found[0] == close([1.2247, -1.2247], abs=1e-4)
     assert found[1] == close([0, 0])
+
+
+@pytest.mark.parametrize(
+    ("advantage", "weights"), [(1.0, [1.1204, 1, 0.1991]), (-1.0, [0.3398, 1, 1.0827])]
+)
+def test_vespo(advantage, weights):
+    for w, expected in zip([0.5, 1.0, 2.0], weights, strict=True):
+        # two tokens, whose product is w
+        _, grad = at_ratios([w / 4, 4], advantage, algorithm_type="vespo")
+        assert [2 * g for g in grad] == close([-advantage * expected] * 2, abs=1e-4)
+    _, grad = at_ratios([1e10, 1e10], advantage, algorithm_type="vespo")
+    assert grad == [0, 0]

@@ -1,7 +1,8 @@
 """Every algorithm, killed in its second step, ends as if nothing had happened, bit by bit.
 
 What a kill leaves is what is on the disk at that moment; it is copied away in the middle of the
-second step, and gone on with. (`test_resume.py` sends real signals to whole processes.)
+second step, and gone on with. (`test_resume.py` sends real signals to whole processes;
+`long_every_scope_resumes.py` takes the real small model.)
 """
 
 from __future__ import annotations
@@ -80,14 +81,12 @@ def settings_of(name: str, model: Path, data: Path) -> list[str]:
     return settings
 
 
-def tuned(name: str, model: Path, data: Path, *, resume: bool = False, **lengths: int) -> None:
+def tuned(name: str, model: Path, data: Path, *, resume: bool = False) -> None:
     with invoked_as(Invocation(settings=settings_of(name, model, data), resume=resume)):
         tune(
             workflow_func=ask,
             judge_func=judge,
-            model=TunerModelConfig(
-                **{"model_path": str(model), "max_model_len": 128, "max_tokens": 6, **lengths}
-            ),
+            model=TunerModelConfig(model_path=str(model), max_model_len=128, max_tokens=6),
             train_dataset=DatasetConfig(path=str(data), total_steps=2),
             algorithm=AlgorithmConfig(
                 algorithm_type=name,
@@ -112,18 +111,22 @@ def left_by_a_kill(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     monkeypatch.setattr(Learning, "_update", updated)
 
 
-@pytest.mark.parametrize("name", TYPES)
-def test_killed_in_its_second_step_it_ends_as_if_nothing_had_happened(
-    name: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def resumes_alike(name: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_samples(tmp_path / "samples.jsonl")
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     alone.mkdir()
     monkeypatch.chdir(alone)
     with monkeypatch.context() as patch:
         left_by_a_kill(patch, killed / RUN)
-        tuned(name, tiny_model, data)
+        tuned(name, model, data)
     assert [p.name for p in (killed / RUN).glob("global_step_*")] == ["global_step_1"]
     monkeypatch.chdir(killed)
-    tuned(name, tiny_model, data, resume=True)
+    tuned(name, model, data, resume=True)
     assert differences(killed / RUN, alone / RUN) == {}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_killed_in_its_second_step_it_ends_as_if_nothing_had_happened(
+    name: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumes_alike(name, tiny_model, tmp_path, monkeypatch)

@@ -21,9 +21,11 @@ async def answer(task: dict[str, Any], model: ChatModelBase) -> WorkflowOutput:
     return WorkflowOutput(reward=0.0)
 
 
-def distilled(student: Path, data: Path, algorithm: str, teacher: Path | None) -> Any:
-    settings = [] if teacher is None else [f"model.teacher_model_path={teacher}"]
-    with invoked_as(Invocation(settings=settings)):
+def distilled(
+    student: Path, data: Path, algorithm: str, teacher: Path | None, *settings: str
+) -> Any:
+    named = [] if teacher is None else [f"model.teacher_model_path={teacher}"]
+    with invoked_as(Invocation(settings=[*named, *settings])):
         return tune(
             workflow_func=answer,
             model=TunerModelConfig(model_path=str(student), max_model_len=64, max_tokens=4),
@@ -66,8 +68,11 @@ def test_a_teacher_of_another_tokenizer_is_refused(
     stranger: Path, tiny_model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="another tokenizer"):
+    with pytest.raises(InputError, match=r"The teacher .* has another tokenizer"):
         distilled(tiny_model, sums, "jsd", stranger)
+    critic = f"model.critic_model_path={stranger}"
+    with pytest.raises(InputError, match=r"The critic .* has another tokenizer"):
+        distilled(tiny_model, sums, "ppo", None, critic)
 
 
 @pytest.mark.parametrize(
