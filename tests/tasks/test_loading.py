@@ -64,6 +64,12 @@ def test_a_missing_split_is_refused_with_those_there_are(directory):
     assert "it has train." in refused(path=str(directory / "train.jsonl"), split="test")
 
 
+def test_a_plain_directory_has_no_configurations(directory, caplog):
+    samples = load_samples(str(directory), name="main", split="train")
+    assert len(samples) == len(load_samples(str(directory), split="train"))
+    assert "'main' names none" in caplog.text
+
+
 def test_a_split_must_be_named_where_there_are_several(directory):
     assert "it has train, test." in refused(path=str(directory), split=None)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from datasets import IterableDatasetDict, load_dataset
+from datasets import IterableDatasetDict, get_dataset_config_names, load_dataset
 from datasets.exceptions import DatasetsError
 
 from agentscope_tuner.errors import InputError
 
+_log = logging.getLogger(__name__)
 _FILE_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 """How `datasets` calls the reader of a single file."""
 
@@ -18,10 +20,15 @@ _FILE_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv
 def source_of(path: str, name: str | None) -> dict[str, str | None]:
     """What `datasets.load_dataset` takes for a directory, one file or a name on the hub.
 
+    A configuration's name has no meaning for a plain directory, and is said to have none.
+
     Raises InputError for a file that is of no known kind.
     """
     local = Path(path).expanduser()
     if local.is_dir():
+        if name is not None and get_dataset_config_names(str(local)) == ["default"]:
+            _log.warning("The directory %s has no configurations: %r names none.", path, name)
+            name = None
         return {"path": str(local), "name": name}
     if not local.is_file():
         return {"path": path, "name": name}
