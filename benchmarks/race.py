@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from agentscope_tuner.inference.files import cache_directory
+from agentscope_tuner.cache import cache_directory
 
 Message = dict[str, Any]
 SCRIPTS = Path(__file__).with_name("contestants")
@@ -60,6 +60,7 @@ class Contestant:
         self, name: str, script: str, settings: Mapping[str, Any], python: Path | None = None
     ) -> None:
         self.name = name
+        self.pause_seconds = PAUSE_SECONDS
         LOGS.mkdir(parents=True, exist_ok=True)
         self._log = LOGS / f"{name}.log"
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
@@ -90,7 +91,7 @@ class Contestant:
     def ask(self, request: Message) -> Message:
         """Have it work once, and return what it measured. Raises Unavailable if it ended."""
         assert self._process.stdin is not None
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(self.pause_seconds)
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()

@@ -15,7 +15,7 @@ from pathlib import Path
 from machine import describe
 from race import Comparison
 
-from agentscope_tuner.inference.files import cache_directory
+from agentscope_tuner.cache import cache_directory
 
 JSON = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).with_name("results.md")

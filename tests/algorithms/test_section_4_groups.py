@@ -129,5 +129,5 @@ def test_rec_weights_and_regularizers(args, gradient):
 
 def test_rec_balance_leaves_no_more_bad_than_good():
     [found] = advantages("rec", [group(1, 0, 0, 0)], drop="balance")
-    assert found[0] == 0.75
-    assert sorted(found[1:]) == [-0.25, 0, 0]
+    assert found[0] == 0.5, "the mean is that of the rollouts that are left"
+    assert sorted(found[1:]) == [-0.5, 0, 0]

@@ -2,8 +2,8 @@
 
     advantage_i = r_i - mean(r), optionally over the population's deviation
 
-`drop: balance` takes the advantage from random bad rollouts until there are no more of them than
-good ones.
+`drop: balance` leaves out random rollouts below the mean until there are no more of them than
+others; mean and deviation are then those of the rest.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class RecAdvantage(GroupAdvantage):
     def scores(self, rollouts: Sequence[Rollout]) -> Sequence[float | None]:
         """See the module."""
         rewards = rewards_of(rollouts)
-        center = mean(rewards)
-        scale = pstdev(rewards) + 1e-6 if self.std_normalize else 1.0
-        scores = [(reward - center) / scale for reward in rewards]
-        bad = [i for i, score in enumerate(scores) if score < 0]
-        surplus = len(bad) - sum(score > 0 for score in scores)
-        if self.drop == "balance" and surplus > 0:
-            for i in random.Random(rollouts[0].id).sample(bad, surplus):
-                scores[i] = 0.0
-        return scores
+        dropped: set[int] = set()
+        if self.drop == "balance":
+            bad = [i for i, reward in enumerate(rewards) if reward < mean(rewards)]
+            surplus = max(2 * len(bad) - len(rewards), 0)
+            dropped.update(random.Random(rollouts[0].id).sample(bad, surplus))
+        kept = [reward for i, reward in enumerate(rewards) if i not in dropped]
+        center = mean(kept)
+        scale = pstdev(kept) + 1e-6 if self.std_normalize else 1.0
+        return [0.0 if i in dropped else (r - center) / scale for i, r in enumerate(rewards)]

@@ -1,0 +1,1 @@
+"""Our algorithms and the peers' own functions on the same drawn numbers."""
