@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator test test-frameworks test-agentscope2 test-cluster storm-cluster lint setup bench bench-quick bench-viewer curves attack clean
+.PHONY: demo calculator test test-frameworks test-agentscope2 test-cluster storm-cluster lint setup bench bench-quick bench-viewer against-peers league curves attack clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -63,6 +63,14 @@ bench-quick: $(READY)
 ## make bench-viewer: how fast the viewer answers, and what a run pays for its record (a minute)
 bench-viewer: $(READY)
 	$(BIN)/python benchmarks/viewer.py
+
+## make against-peers: the same numbers through TRL's, Trinity-RFT's and verl's own functions (3 minutes)
+against-peers: $(READY)
+	$(BIN)/python benchmarks/against_peers.py
+
+## make league: the demo under every learning rule, for docs/league.md (two hours; RUNS=4 for the next four)
+league: $(READY)
+	$(BIN)/python benchmarks/league.py $(if $(RUNS),--runs $(RUNS))
 
 ## make curves: the demo over three seeds (about 6 minutes), for docs/results.md
 curves: $(READY)
