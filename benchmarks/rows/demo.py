@@ -94,8 +94,8 @@ def rows(ours: Run, trl: Run, quick: bool) -> list[Row]:
         result.append(time_to_goal(ours, trl))
     parts = {
         "weights to the sampler, of a step": (lambda step: step["sync"], 0.03),
-        "neither sampler nor learner at work, of a step": (
-            lambda step: step["seconds"] - step["sampler_busy"] - step["train"],
+        "neither a call answered nor the learner at work, of a step": (
+            lambda step: step["seconds"] - step["calling"] - step["train"],
             0.1,
         ),
     }

@@ -54,6 +54,17 @@ def test_rewards_and_conversations_are_averaged():
     assert metrics["group/uniform"] == 0
 
 
+def test_time_in_which_several_calls_are_answered_counts_once():
+    trajectories = [conversation(1, 1), conversation(1)]
+    spans = [(10.0, 2.0), (15.0, 1.0), (11.0, 3.0)]
+    calls = [call for trajectory in trajectories for call in trajectory.calls]
+    for call, span in zip(calls, spans, strict=True):
+        call.began, call.seconds = span
+    rollouts = [Rollout(str(i), {}, t, reward=0.0) for i, t in enumerate(trajectories)]
+    assert summarize([group(*rollouts)])["rollout/seconds/calling"] == 5.0
+    assert summarize([group()])["rollout/seconds/calling"] == 0.0
+
+
 def test_every_failed_rollout_is_counted_by_kind_and_none_enters_the_reward():
     metrics = summarize(
         [

@@ -13,6 +13,7 @@
 | `rollout/response_tokens/max` | the most that one rollout sampled |
 | `rollout/branches`, `rollout/branches/<cause>` | calls that did not extend earlier tokens |
 | `rollout/seconds`, `rollout/seconds/max` | mean and longest time a rollout took |
+| `rollout/seconds/calling` | in which at least one of their calls was being answered |
 | `group/uniform` | groups without two different rewards: nothing to tell good from bad by |
 | `workflow/<name>`, `judge/<name>` | means of the user's metrics, over rollouts that report them |
 """
@@ -79,7 +80,18 @@ def _outcomes(rollouts: list[Rollout]) -> dict[str, float]:
         "rollout/overflows": float(sum(rollout.trajectory.overflows for rollout in rollouts)),
         "rollout/seconds": float(np.mean(seconds)),
         "rollout/seconds/max": max(seconds),
+        "rollout/seconds/calling": _seconds_calling(rollouts),
     }
+
+
+def _seconds_calling(rollouts: list[Rollout]) -> float:
+    """How long at least one call was under way, of those that are recorded."""
+    calls = (call for rollout in rollouts for call in rollout.trajectory.calls)
+    seconds = until = 0.0
+    for began, ended in sorted((call.began, call.began + call.seconds) for call in calls):
+        seconds += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return seconds
 
 
 def _conversations(rollouts: list[Rollout]) -> dict[str, float]:
