@@ -41,6 +41,8 @@ def ours(algorithm_type: str, *, given: bool = False, **settings: Any) -> Callab
 
 
 NO_NUMBERS = {
+    "`remax` draws its greedy rollout": "tests/engine/test_ppo.py",
+    "`clipv` computes the mean": "tests/algorithms/test_section_5_ratios.py",
     "the critic's output begins at 0": "tests/training/test_critic.py",
     "`critic_warmup` without a critic is refused": "tests/training/test_critic.py",
 }
@@ -48,6 +50,7 @@ NO_NUMBERS = {
 
 NO_PEER = {
     "cpt": "the loss of `sft`",
+    "sdpo": "the advantage of `on_policy_distill` with `cispo`'s loss, of another teacher",
     "m2po": "an open pull request in Trinity-RFT",
     "maxrl": "in prime-rl and SkyRL, which do not install here",
 }

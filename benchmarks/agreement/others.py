@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from agreement.cases import PART, Case, ours
-from agreement.ours import distilled, value_loss
+from agreement.ours import distilled, value_loss, whole_distributions
 
 UNCLIPPED = 1e9
 """`clip_ratio_c` where there is no dual clip."""
@@ -166,6 +166,13 @@ def other_cases() -> list[Case]:
         question = {"trainer": "gkd", "beta": beta}
         return Case(name, what, "TRL", answer, question, vocabulary, ("gradient",))
 
+    def whole(beta: float) -> Case:
+        settings = {"algorithm_type": "topk_distill", "policy_loss_fn_args": {"beta": beta}}
+        what = f"gradient by the logits, `beta: {beta:g}`, all tokens"
+        answer = partial(whole_distributions, settings=settings)
+        question = {"trainer": "gkd", "beta": beta}
+        return Case("topk_distill", what, "TRL", answer, question, vocabulary, ("gradient",))
+
     def verl(name: str, what: str, asked: dict[str, Any], *compared: str, **more: Any) -> Case:
         answer = ours(name, given="loss" in asked, **more.pop("settings", {}))
         return Case(name, what, "verl", answer, asked, compared=compared, **more)
@@ -177,6 +184,7 @@ def other_cases() -> list[Case]:
         distil("jsd", 0.5),
         distil("jsd", 0.3, advantage_fn_args={"lambda_coef": 0.3}),
         distil("on_policy_distill", 1.0),
+        *(whole(beta) for beta in (0.0, 0.5, 1.0)),
         verl(
             "reinforceplusplus_baseline",
             "advantage",

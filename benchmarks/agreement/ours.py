@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
-from agentscope_tuner.algorithms.base import Algorithm, Tokens
+from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.registry import get_algorithm
+from agentscope_tuner.algorithms.remax import GREEDY_REWARD
+from agentscope_tuner.algorithms.tokens import Tokens
 from agentscope_tuner.algorithms.value_loss import ValueLoss
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
 from agreement.draws import Draw
@@ -65,6 +67,22 @@ def distilled(drawn: Draw, settings: Mapping[str, Any]) -> Answer:
     return {"gradient": (by_token_V - student_V.exp() * by_token_V.sum()).tolist()}
 
 
+def whole_distributions(drawn: Draw, settings: Mapping[str, Any]) -> Answer:
+    """The gradient by the logits of a divergence that is given whole distributions."""
+    algorithm = get_algorithm(**settings)
+    call = drawn[0][0]["calls"][0]
+    logits_V = torch.tensor(call["logprob"]).requires_grad_()
+    student_1V = logits_V.log_softmax(0)[None]
+    columns = {"teacher_top": torch.tensor(call["teacher"]).log_softmax(0)[None]}
+    nothing_1 = torch.zeros(1)
+    columns |= {"sampler": nothing_1, "advantage": nothing_1}
+    tokens = Tokens(student_1V[:, 0], nothing_1, columns, others_NK=student_1V)
+    loss_1, _ = algorithm.loss(tokens)
+    loss_1.sum().backward()
+    assert logits_V.grad is not None
+    return {"gradient": logits_V.grad.tolist()}
+
+
 def as_groups(drawn: Draw) -> list[RolloutGroup]:
     """The draw as rollouts of ours."""
     return [
@@ -78,7 +96,7 @@ def as_rollout(name: str, drawn: dict[str, Any]) -> Rollout:
     segments: list[Segment] = []
     for call in drawn["calls"]:
         columns = {column: list(call[column]) for column in COLUMNS}
-        columns["proximal"] = list(call["sampler"])
+        columns |= {"proximal": call["sampler"], "expected_push": call["prediction"]}
         size = len(call["sampler"])
         segments.append(Segment(len(segments) - 1 if segments else None, [1]))
         sampled = Sampled(list(call["sampler"]), [False] * size, "m", 0, columns=columns)
@@ -89,7 +107,11 @@ def as_rollout(name: str, drawn: dict[str, Any]) -> Rollout:
         {},
         Trajectory(segments, overflows=int(drawn["truncated"])),
         reward=drawn["reward"],
-        metrics={"first": drawn["reward"] or 0.0, "second": step_rewards[0]},
+        metrics={
+            "first": drawn["reward"] or 0.0,
+            "second": step_rewards[0],
+            GREEDY_REWARD: drawn["calls"][0]["value"][0],
+        },
         expert=drawn["expert"],
         advantage=1.0 if drawn["expert"] else None,
         call_rewards=step_rewards if drawn["dense"] else None,

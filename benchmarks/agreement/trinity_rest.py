@@ -130,6 +130,16 @@ CASES = [
         compared=PART,
         differs="tokens that `clipb` leaves out stay in the loss's divisor",
     ),
+    *(
+        case(
+            "grpo",
+            f"`advantage_fn: clipv`, {what}",
+            **both({"advantage_fn": "clipv", **advantage_args(mu=0.5, max_frac=share)}),
+            compared=("advantage",),
+        )
+        for what, share in (("all of them", 1.0), ("a tenth", 0.1), ("one", 1e-4))
+    ),
+    case("grpo", "`advantage_fn: remax`", **both({"advantage_fn": "remax"})),
     case(
         "on_policy_distill",
         "`importance_sampling`",

@@ -73,6 +73,8 @@ def in_trainer(function: Any, rows: Rows) -> tuple[Tensor, Tensor]:
             "rollout_log_probs": rows.padded("sampler"),
             "teacher_logprobs": rows.padded("teacher"),
             "entropys": rows.padded("entropy"),
+            "necs": rows.padded("prediction"),
+            "reward_baselines": torch.tensor([row.numbers["value"][0] for row in rows.rows]),
         },
         non_tensor_batch={"uid": np.array([str(row.group) for row in rows.rows])},
     )

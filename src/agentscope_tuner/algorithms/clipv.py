@@ -5,12 +5,11 @@
 with the mean over the tokens that could have been drawn: how much more a push on this token costs
 of the entropy than one on a token drawn anew. A token with A <= 0 is left out where d is more than
 `mu` deviations (of the population) of d over the step's tokens, and at most the share `max_frac` of
-all tokens, rounded up, the worst first. arXiv:2602.03392.
+all tokens, rounded down, but one; the worst first. arXiv:2602.03392.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -54,7 +53,7 @@ class ClipV(Grpo):
             return
         out_N = (values_N <= 0) & (excess_N > self.mu * excess_N.std())
         worst = np.argsort(np.where(out_N, -excess_N, np.inf), kind="stable")
-        values_N[worst[: min(out_N.sum(), math.ceil(self.max_frac * len(out_N)))]] = 0.0
+        values_N[worst[: min(out_N.sum(), max(int(self.max_frac * len(out_N)), 1))]] = 0.0
         calls = iter(np.split(values_N, np.cumsum(counts)[:-1]))
         for rollout in learnt:
             set_token_advantages(rollout, [next(calls) for _ in trained_calls(rollout)])
