@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator test test-frameworks test-agentscope2 test-cluster storm-cluster lint setup bench bench-quick bench-viewer against-peers league curves attack clean
+.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster storm-cluster lint setup bench bench-quick bench-viewer against-peers league curves attack clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -13,6 +13,13 @@ demo: $(READY)
 calculator: $(READY)
 	$(BIN)/python examples/calculator_agent/make_dataset.py
 	$(BIN)/astuner run examples/calculator_agent/main.py
+
+## make examples: two steps of each program of examples/ that needs no other framework
+examples: $(READY)
+	set -e; for name in llm_judge rock_paper_scissors word_game; do \
+		$(BIN)/astuner run examples/$$name/main.py --set buffer.total_steps=2 --set buffer.batch_size=2 \
+			--set checkpoint_root_dir=build/examples --set project=$$name; \
+	done
 
 ## make test: set up (if need be), check style, types and layers, run the tests
 test: $(READY) lint
