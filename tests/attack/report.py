@@ -14,17 +14,20 @@ import torch
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
-def write_section(part: str, lines: Sequence[str], minutes: float) -> None:
-    """Replace what the page says of this part."""
+def write_section(
+    part: str, lines: Sequence[str], minutes: float, path: Path = PAGE, command: str | None = None
+) -> None:
+    """Replace what a page says of this part."""
     begin, end = f"<!-- attack: {part} -->", f"<!-- end of attack: {part} -->"
-    page = PAGE.read_text(encoding="utf-8")
-    head = f"{date.today()}, `make attack PART={part}`, {minutes:.0f} minutes on {machine()}:"
+    page = path.read_text(encoding="utf-8")
+    command = command or f"make attack PART={part}"
+    head = f"{date.today()}, `{command}`, {minutes:.0f} minutes on {machine()}:"
     section = "\n".join([begin, "", head, "", *lines, "", end])
     found = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     page, count = found.subn(lambda _: section, page)
     if count != 1:
-        raise SystemExit(f"{PAGE} has no place for {part}: {begin} ... {end}")
-    PAGE.write_text(page, encoding="utf-8")
+        raise SystemExit(f"{path} has no place for {part}: {begin} ... {end}")
+    path.write_text(page, encoding="utf-8")
 
 
 def machine() -> str:
