@@ -79,8 +79,11 @@ def head_of(model: PreTrainedModel, pack: Pack, others_NK: Tensor | None = None)
 @torch.no_grad()
 def pack_logprobs(model: PreTrainedModel, pack: Pack) -> tuple[Tensor, Tensor]:
     """ln p of each trained token and the entropies in nats [N], without gradient."""
-    hidden_NE = predecessor_states(model, pack)
-    head = head_of(model, pack)
+    return all_logprobs(head_of(model, pack), predecessor_states(model, pack))
+
+
+def all_logprobs(head: Head, hidden_NE: Tensor) -> tuple[Tensor, Tensor]:
+    """ln p of each trained token and the entropies in nats [N]."""
     chunks = [head.logprobs(hidden_NE[rows], rows)[:2] for rows in head.chunks()]
     return torch.cat([logprobs for logprobs, _ in chunks]), torch.cat([h for _, h in chunks])
 

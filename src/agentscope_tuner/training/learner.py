@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from agentscope_tuner.algorithms.base import Algorithm, Tokens
+from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.checkpoint.state import save_state
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.memory import free_memory
 from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.training import forward
+from agentscope_tuner.training.backward import backward_through_head
 from agentscope_tuner.training.columns import expected_pushes, token_columns
 from agentscope_tuner.training.lora import LoraSettings, add_adapters, merged_weights
 from agentscope_tuner.training.master_weights import MasterWeights
@@ -31,7 +32,7 @@ from agentscope_tuner.training.memory import (
 )
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
-from agentscope_tuner.training.packing import pack_batch
+from agentscope_tuner.training.packing import pack_batch, without_gradient
 from agentscope_tuner.training.saving import save_model_directory
 from agentscope_tuner.training.token_metrics import TokenMetrics
 from agentscope_tuner.training.updates import Updates
@@ -102,7 +103,7 @@ class LocalLearner:
         that) count in the weights and in `train/tokens`, but are not computed. The columns
         `learner`, `entropy` and `loss` are filled for the others.
         """
-        skipped = self._without_gradient(batch, algorithm)
+        skipped = without_gradient(batch, algorithm)
         packs = pack_batch(batch, self.max_tokens_per_pack, without=skipped)
         computed = sum(len(pack.targets_N) for pack in packs)
         metrics = TokenMetrics()
@@ -216,33 +217,13 @@ class LocalLearner:
         self.model.train(len(pack.token_ids_T) > self._most_kept_tokens)
         hidden_NE = forward.predecessor_states(self.model, pack)
         head = forward.head_of(self.model, pack, columns.get("other_ids"))
-        hidden_grad_NE = torch.empty_like(hidden_NE)
-        total = torch.zeros((), device=self.device)
-        for rows in head.chunks():
-            # Going backward chunk by chunk keeps only one chunk of probabilities alive.
-            hidden_nE = hidden_NE[rows].detach().requires_grad_()
-            logprobs_n, entropy_n, others_nK = head.logprobs(hidden_nE, rows)
-            these = {name: column[rows] for name, column in columns.items()}
-            loss_n, extra = algorithm.loss(Tokens(logprobs_n, entropy_n, these, others_nK))
-            loss = (these["weight"] * loss_n).sum()
-            loss.backward()
-            assert hidden_nE.grad is not None
-            hidden_grad_NE[rows] = hidden_nE.grad
-            learnt["learner"][rows_N[rows]] = logprobs_n.detach().cpu()
-            learnt["entropy"][rows_N[rows]] = entropy_n.detach().cpu()
-            learnt["loss"][rows_N[rows]] = loss_n.detach().cpu()
-            metrics.add_all({"entropy": entropy_n, **extra})
-            total += loss.detach()
+        hidden_grad_NE, total, found = backward_through_head(
+            head, hidden_NE, algorithm, columns, metrics
+        )
+        for name, values_N in found.items():
+            learnt[name][rows_N] = values_N
         hidden_NE.backward(hidden_grad_NE)
         return total.item()
-
-    def _without_gradient(self, batch: Batch, algorithm: Algorithm) -> frozenset[int]:
-        """Numbers of the rollouts that need not be computed."""
-        idle_N = batch.columns["weight"] == 0
-        if not algorithm.learns_without_advantage:
-            idle_N |= batch.columns["advantage"] == 0
-        busy = set(batch.rollout_N[~idle_N].tolist())
-        return frozenset(number for number, _ in batch.rollouts if number not in busy)
 
     def _columns(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return token_columns(self.model, batch, self.max_tokens_per_pack)

@@ -36,7 +36,7 @@ class MasterWeights:
                 parameter.data = master.to(compute_dtype)
                 self.by_name[name] = master
                 self._lower.append((master, parameter))
-                parameter.register_post_accumulate_grad_hook(_adder(master))
+                parameter.register_post_accumulate_grad_hook(adder(master))
 
     def publish(self) -> None:
         """Bring the model's weights up to the masters."""
@@ -45,7 +45,9 @@ class MasterWeights:
                 parameter.copy_(master)
 
 
-def _adder(master: Tensor) -> Callable[[Tensor], None]:
+def adder(master: Tensor) -> Callable[[Tensor], None]:
+    """A hook that adds a parameter's gradient to `master`'s, in float32, and frees it."""
+
     def add(parameter: Tensor) -> None:
         assert parameter.grad is not None
         assert master.grad is not None, "the optimizer gives it its place"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.training.flatten import flatten
 from agentscope_tuner.training.pack import Pack
@@ -37,6 +38,16 @@ def pack_batch(
     if row:
         packs.append(flatten(_tree(batch, row)))
     return packs
+
+
+def without_gradient(batch: Batch, algorithm: Algorithm) -> frozenset[int]:
+    """Numbers of the rollouts of a prepared batch that need not be computed: none of their tokens
+    can have a gradient."""
+    idle_N = batch.columns["weight"] == 0
+    if not algorithm.learns_without_advantage:
+        idle_N |= batch.columns["advantage"] == 0
+    busy = set(batch.rollout_N[~idle_N].tolist())
+    return frozenset(number for number, _ in batch.rollouts if number not in busy)
 
 
 def _pieces(

@@ -32,6 +32,16 @@ class TokenMetrics:
         for name, values_n in values.items():
             self.add(name, values_n.detach())
 
+    def plain(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Sums and maxima as numbers, to be sent to other ranks."""
+        sums = {name: total.item() for name, total in self._sums.items()}
+        return sums, {name: torch.stack(v).max().item() for name, v in self._largest.items()}
+
+    def add_plain(self, sums: Mapping[str, float], largest: Mapping[str, float]) -> None:
+        """Count what `plain` gave on another rank."""
+        for name, value in (*sums.items(), *largest.items()):
+            self.add(name, torch.tensor([value], dtype=torch.float64))
+
     def result(self, tokens: int) -> dict[str, float]:
         """Means over `tokens` tokens, and maxima."""
         means = {name: total.item() / tokens for name, total in self._sums.items()}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agentscope_tuner.engine.ray.arrays import from_arrays
 from agentscope_tuner.engine.ray.leases import Lease, LeaseTable
-from agentscope_tuner.engine.ray.member import Member, MemberLost
+from agentscope_tuner.engine.ray.member import Member, MemberLost, NoRoom
 from agentscope_tuner.engine.ray.patience import Patience
 from agentscope_tuner.engine.ray.weights import wrapped
 from agentscope_tuner.engine.ray.worker import News, OpenRollouts
@@ -156,7 +156,7 @@ class Crew:
                 losses = 1 if finished else losses + 1
                 member.lose(str(lost))  # who else waits for it
                 self._serving.pop(place, None)
-                self._let_go(place, str(lost), losses)
+                self._let_go(place, lost, losses)
             except Exception as error:
                 self._fail(error)
             finally:
@@ -195,7 +195,7 @@ class Crew:
         except MemberLost as lost:
             member.lose(str(lost))
 
-    def _let_go(self, place: int, why: str, losses: int) -> None:
+    def _let_go(self, place: int, why: MemberLost, losses: int) -> None:
         """Take back what a lost actor held, and end the run if that helps no more."""
         leases = self._leases.lose(place)
         most = self._patience.most_losses
@@ -207,8 +207,8 @@ class Crew:
                     f"at what that one does. The last loss: {why}."
                 )
             )
-        elif not self._started.is_set() and losses > 1:
-            self._fail(RunError(f"Twice an actor could not be started: {why}."))
+        elif not self._started.is_set() and isinstance(why, NoRoom):
+            self._fail(RunError(f"The rollout actors cannot be started: {why}."))
         elif not self._serving and losses >= most:
             self._fail(RunError(f"No rollout actor is left, and none can be started: {why}."))
         else:

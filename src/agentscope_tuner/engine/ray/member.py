@@ -27,6 +27,10 @@ class MemberLost(Exception):
     """An actor that cannot be counted on any more; says which, where, and why."""
 
 
+class NoRoom(MemberLost):
+    """It was not placed in time."""
+
+
 class Member:
     """An actor with rollouts, from its start to its end."""
 
@@ -49,7 +53,9 @@ class Member:
     async def open(self, open_rollouts: OpenRollouts) -> None:
         """Wait until the actor is placed and its models are loaded."""
         placed = self._actor.__ray_call__.remote(_node_address)
-        self._node = await self._ask(placed, self._patience.place_s, f"find {self._room}")
+        self._node = await self._ask(
+            placed, self._patience.place_s, f"find {self._room}", late=NoRoom
+        )
         opening = self._actor.open.remote(open_rollouts)
         self._pid = await self._ask(opening, self._patience.open_s, "load its models")
 
@@ -90,8 +96,10 @@ class Member:
             seen = time.strftime("%H:%M:%S", time.localtime(self._seen))
         return f"rollout actor {self.number} on {self._node}{process} (last sign of life: {seen})"
 
-    async def _ask(self, asked: Any, timeout_s: float, what: str) -> Any:
-        """The answer to a call."""
+    async def _ask(
+        self, asked: Any, timeout_s: float, what: str, late: type[MemberLost] = MemberLost
+    ) -> Any:
+        """The answer to a call; raises `late` if there is none in time."""
         answer = asyncio.wrap_future(asked.future())
         answer.add_done_callback(_heard)
         await asyncio.wait(
@@ -100,7 +108,7 @@ class Member:
         if self._lost.done():
             self._lost.result()
         if not answer.done():
-            raise MemberLost(f"{self} did not {what} within {timeout_s:g} s")
+            raise late(f"{self} did not {what} within {timeout_s:g} s")
         try:
             result = answer.result()
         except ActorDiedError as error:
@@ -129,4 +137,5 @@ def _reason(error: Exception) -> str:
     """The one line of Ray's text that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "because" in line or "cause" in line.lower()]
-    return (told or lines or [type(error).__name__])[0][:300]
+    line = (told or lines or [type(error).__name__])[0]
+    return line.partition(" Some common causes")[0].rstrip(".")[:300]

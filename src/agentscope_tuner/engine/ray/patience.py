@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Patience:
     """Every wait for somebody else has its end here."""
 
-    place_s: float = 60.0
-    """For an actor's process to be started somewhere."""
+    place_s: float = 180.0
+    """For an actor's process to be started somewhere, which imports all that it needs."""
     open_s: float = 1800.0
     """For an actor to load its models."""
     silence_s: float = 60.0
