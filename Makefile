@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster storm-cluster lint setup bench bench-quick bench-viewer against-peers league curves attack clean
+.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster storm-cluster bench-driver lint setup bench bench-quick bench-viewer against-peers league curves attack clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -52,6 +52,10 @@ test-cluster: $(READY)
 ## make storm-cluster: 40 kills of rollout actors, nodes and drivers on a cluster of two nodes; all runs end alike
 storm-cluster: $(READY)
 	PYTHONPATH=tests:tests/cluster $(BIN)/python -m storm
+
+## make bench-driver: what a rollout costs the driver of a cluster, with 100 and with 10,000 at once
+bench-driver: $(READY)
+	PYTHONPATH=tests:tests/cluster $(BIN)/python -m driver_cost
 
 lint: $(READY)
 	$(BIN)/ruff check src tests examples benchmarks

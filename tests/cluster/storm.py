@@ -118,7 +118,8 @@ class Storm:
 def start_run(directory: Path, name: str, settings: list[str], program: list[str]) -> BaseProcess:
     """Start the run, or go on with it."""
     given = [f"name={name}", "deterministic=true", f"buffer.total_steps={STEPS}"]
-    given += ["explorer.eval_interval=10", "trainer.save_interval=5", *settings]
+    given += ["explorer.eval_interval=10", "trainer.save_interval=5", "trainer.keep_last=1"]
+    given += settings
     options = [part for setting in given for part in ("--set", setting)]
     return start(directory, "run", PROGRAM, *options, *program)
 

@@ -148,11 +148,15 @@ class ShardedLearner:
         """Go on where `save` was called, by however many ranks. The weights are those of the model
         that this one was made with."""
         state = directory / "tuner_state"
+        for weight in self.model.parameters():
+            weight.grad = None  # else an optimizer that has made no update has no state to fill
         optimizer = self._optimizer_state()
         dcp.load(optimizer, checkpoint_id=state / SHARDS, process_group=self._group)
         set_optimizer_state_dict(
             self.model, self._updates.optimizer, optim_state_dict=optimizer["optimizer"]
         )
+        for weight in self.model.parameters():
+            weight.grad = torch.zeros_like(weight)
         self._updates.done = load_state(state / UPDATES)["step"]
 
     def _backward(
