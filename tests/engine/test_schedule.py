@@ -53,6 +53,12 @@ def test_without_a_lag_every_style_is_the_fixed_one(style) -> None:
     assert [schedule.version(step) for step in range(1, 6)] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("style", ["trainer_driven", "explorer_driven", "fully_async"])
+def test_without_a_lag_every_style_hands_over_after_every_step(style) -> None:
+    # dynamic_by_explorer with sync_interval 1, as most of Trinity's files have it.
+    assert all(Schedule(style=style).hands_over(step) for step in range(1, 9))
+
+
 def test_the_bound_says_how_far_ahead_the_other_styles_are() -> None:
     schedule = Schedule(interval=2, style="fully_async", bound=3)
     assert schedule.by_the_clock

@@ -79,4 +79,5 @@ class Schedule:
 
     def hands_over(self, step: int) -> bool:
         """Whether the sampler is given the weights after this step, by the count of steps."""
-        return self.style != "explorer_driven" and step % self.interval == 0
+        asked_for = self.by_the_clock and self.style == "explorer_driven"
+        return not asked_for and step % self.interval == 0
