@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster storm-cluster bench-driver lint setup bench bench-quick bench-viewer against-peers league curves attack clean
+.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster test-types storm-cluster bench-driver lint setup bench bench-quick bench-viewer against-peers league curves attack clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -49,6 +49,10 @@ build/agentscope2/.ready: requirements.lock pyproject.toml
 ## make test-cluster: what make test has no time for: the guide's program on `ray start`, lost actors (8 minutes)
 test-cluster: $(READY)
 	$(BIN)/python -m pytest tests/cluster/test_*.py tests/cluster/long_*.py
+
+## make test-types: every learning rule killed in its second step and gone on with, some on the real small model
+test-types: $(READY)
+	$(BIN)/python -m pytest tests/engine/test_every_type_resumes.py tests/engine/long_every_type_resumes.py
 
 ## make storm-cluster: 40 kills of rollout actors, nodes and drivers on a cluster of two nodes; all runs end alike
 storm-cluster: $(READY)
