@@ -17,7 +17,7 @@ calculator: $(READY)
 ## make examples: two steps of each program of examples/ that needs no other framework
 examples: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --editable '.[examples]'
-	set -e; for name in frozen_lake llm_judge rock_paper_scissors word_game; do \
+	set -e; for name in frozen_lake llm_judge mailbox rock_paper_scissors word_game; do \
 		$(BIN)/astuner run examples/$$name/main.py --set buffer.total_steps=2 --set buffer.batch_size=2 \
 			--set checkpoint_root_dir=build/examples --set project=$$name; \
 	done

@@ -45,12 +45,15 @@ SAMPLES = [
     Sample("frozen_lake"),
     Sample("learn_to_ask", auxiliary=True),
     Sample("email_search", auxiliary=True),
-    # Of 60 to 100 calls a game each is a part of two steps; the script's own deadline is an hour.
-    Sample("werewolves", auxiliary=True),
+    # A game is 60 to 100 calls: one task a step.
+    Sample("werewolves", auxiliary=True, settings={"buffer.batch_size": 1}),
     Sample(
         "werewolves",
         auxiliary=True,
-        settings={"buffer.explorer_input.taskset.workflow_args.trainable_target": "good_guy"},
+        settings={
+            "buffer.batch_size": 1,
+            "buffer.explorer_input.taskset.workflow_args.trainable_target": "good_guy",
+        },
     ),
 ]
 
