@@ -22,6 +22,7 @@ from agentscope_tuner.config.algorithm import AdamW
 from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import Columns, RolloutSource, Sampling
+from agentscope_tuner.engine.batches import Experience
 from agentscope_tuner.engine.companions import Companions, refuse_useless
 from agentscope_tuner.engine.dynamic_timeout import DynamicTimeout
 from agentscope_tuner.engine.evaluation import Evaluation
@@ -50,7 +51,6 @@ from agentscope_tuner.engine.needs import (
     tuning_needs,
 )
 from agentscope_tuner.engine.over_rollout import OverRollout
-from agentscope_tuner.engine.pipeline import Experience
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.schedule import Schedule
 from agentscope_tuner.errors import InputError

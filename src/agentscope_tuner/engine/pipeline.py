@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
 from agentscope_tuner.engine.base import RolloutSource
+from agentscope_tuner.engine.batches import Experience, StepBatch, mean_reward
 from agentscope_tuner.engine.held import (
     pack_groups,
     pack_replay,
@@ -26,44 +26,11 @@ from agentscope_tuner.engine.held import (
 from agentscope_tuner.engine.schedule import Schedule
 from agentscope_tuner.experience.replay import Replay, replay_metrics
 from agentscope_tuner.rollout.metrics import lag
-from agentscope_tuner.tasks import Task, TaskBatch, Taskset
-from agentscope_tuner.trajectory import RolloutGroup
+from agentscope_tuner.tasks import Task, Taskset
 
-
-class Experience(Protocol):
-    """Where the groups of a step come from: rollouts of its tasks, or what the tasks hold."""
-
-    async def collect(
-        self, step: int, tasks: Sequence[Task], more: Callable[[int], Sequence[Task]]
-    ) -> list[RolloutGroup]:
-        """The groups of step number `step`, one a task; `more` gives so many further tasks, whose
-        groups come after."""
-        ...
-
-    def metrics(self, groups: Sequence[RolloutGroup]) -> dict[str, float]:
-        """What is to be logged of them."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What it remembers from step to step, as plain data."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        ...
-
-
-@dataclass(slots=True)
-class StepBatch:
-    """The tasks of a step, and what came of them."""
-
-    step: int
-    tasks: TaskBatch
-    groups: list[RolloutGroup] = field(default_factory=list)
-    seconds: float = 0.0
-    """What drawing them took."""
-    replayed: list[RolloutGroup] = field(default_factory=list)
-    """Older groups that the step learns from too."""
+LOOK_AHEAD = 2
+"""Batches beyond the offset that are begun while the learner learns: enough that one slow batch
+keeps nobody waiting, and few enough that those of a long interval need not all be held."""
 
 
 class Pipeline:
@@ -104,8 +71,9 @@ class Pipeline:
         """The batch of a step, drawn. Steps are asked for in their order."""
         ahead = self.schedule.last_step(self.version)
         self._plan(ahead)
-        if not self.schedule.overlapped:
-            ahead = min(ahead, step + self.schedule.offset)
+        if not self.schedule.by_the_clock:
+            beyond = LOOK_AHEAD if self.schedule.overlapped else 0
+            ahead = min(ahead, step + self.schedule.offset + beyond)
         self._begin(ahead)
         await self._drawn(step if self.schedule.overlapped else ahead)
         self._draws.pop(step, None)
@@ -118,9 +86,9 @@ class Pipeline:
         """Tell the selector how a batch went, in the order of the steps; it hears it before it is
         asked for the tasks of the next version."""
         means = [mean_reward(group) for group in batch.groups]
-        self._heard.append((list(batch.tasks.indices), means))
+        self._heard.append((list(batch.indices), means))
         if self._replay is not None:
-            self._replay.add(batch.step, batch.groups, batch.tasks.indices)
+            self._replay.add(batch.step, batch.groups, batch.indices)
 
     def metrics(self, batch: StepBatch) -> dict[str, float]:
         """What is to be logged of a batch."""
@@ -171,7 +139,7 @@ class Pipeline:
             "ahead": [
                 {
                     "step": batch.step,
-                    "indices": list(batch.tasks.indices),
+                    "indices": list(batch.indices),
                     "groups": pack_groups(batch.groups) if with_groups else None,
                     "seconds": batch.seconds,
                 }
@@ -188,11 +156,12 @@ class Pipeline:
         self._heard = [(indices, means) for indices, means in state.get("heard", ())]
         self._last_planned = step
         for ahead in state.get("ahead", ()):
-            batch = StepBatch(ahead["step"], self._taskset.batch_of(ahead["indices"]))
+            batch = StepBatch(ahead["step"], ahead["indices"])
             self._batches[batch.step] = batch
             self._last_planned = batch.step
             if ahead["groups"] is not None:
-                batch.groups = unpack_groups(ahead["groups"], batch.tasks.tasks)
+                tasks = self._taskset.batch_of(batch.indices).tasks
+                batch.groups = unpack_groups(ahead["groups"], tasks)
                 batch.seconds = ahead["seconds"]
 
     def _is_time(self, step: int) -> bool:
@@ -213,7 +182,7 @@ class Pipeline:
             self._taskset.update(indices, means)
         self._heard.clear()
         for step in range(self._last_planned + 1, last + 1):
-            self._batches[step] = StepBatch(step, self._taskset.next_batch())
+            self._batches[step] = StepBatch(step, self._taskset.next_indices())
             self._last_planned = step
 
     def _begin(self, last: int) -> None:
@@ -232,10 +201,11 @@ class Pipeline:
 
             def more(count: int) -> list[Task]:
                 further = self._taskset.further(count)
-                batch.tasks = batch.tasks + further
+                batch.indices = batch.indices + further.indices
                 return further.tasks
 
-            batch.groups = await self._experience.collect(batch.step, batch.tasks.tasks, more)
+            tasks = self._taskset.batch_of(batch.indices).tasks
+            batch.groups = await self._experience.collect(batch.step, tasks, more)
             batch.seconds = time.perf_counter() - began
             self._drawn_since += 1
 
@@ -248,9 +218,3 @@ class Pipeline:
         for step in sorted(self._draws):
             if step <= last:
                 await self._draws[step]
-
-
-def mean_reward(group: RolloutGroup) -> float | None:
-    """Over the rollouts that have a reward; None if none has."""
-    rewards = group.rewards
-    return sum(rewards) / len(rewards) if rewards else None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentscope_tuner.engine.base import RolloutSource
+from agentscope_tuner.engine.batches import Experience, mean_reward
 from agentscope_tuner.engine.evaluation import Evaluation, refuse_total_failure, run_evaluation
-from agentscope_tuner.engine.pipeline import Experience, mean_reward
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.engine.stopwatch import Stopwatch

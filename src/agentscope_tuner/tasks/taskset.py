@@ -97,11 +97,15 @@ class Taskset:
 
     def next_batch(self) -> TaskBatch:
         """The next `batch_size` tasks; empty when the run is over."""
+        return self.batch_of(self.next_indices())
+
+    def next_indices(self) -> list[int]:
+        """Which samples the next `batch_size` tasks are; empty when the run is over."""
         left = self._draws - self.steps_taken * self.batch_size
         if left <= 0:
-            return TaskBatch([], [])
+            return []
         self.steps_taken += 1
-        return self.batch_of(self.selector.take(min(self.batch_size, left)))
+        return self.selector.take(min(self.batch_size, left))
 
     def further(self, count: int) -> TaskBatch:
         """So many tasks beyond those of the batches: the ones that the selector has next."""
