@@ -127,6 +127,7 @@ def loss_cases() -> list[Case]:
         ),
         trl("gspo", "loss", {}, sequence(3e-4, 4e-4)),
         trl("sapo", "loss", {}, {"loss_type": "sapo"}),
+        trl("vespo", "loss", {}, {"loss_type": "vespo"}),
         trl("cispo", "loss, with its bound as ours", {}, cispo),
         trl(
             "cispo",
