@@ -26,6 +26,10 @@ SUBJECTS = (
     "memory",
     "concurrency",
     "overhead",
+    "scopes",
+    "lora",
+    "long_prompts",
+    "bookkeeping",
 )
 QUICK_SUBJECTS = ("sampling", "agents", "demo", "memory", "concurrency", "overhead")
 

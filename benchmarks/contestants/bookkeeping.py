@@ -89,6 +89,7 @@ class Nothing:
 
     def save(self, directory: Path) -> None:
         """See `Learning.save`."""
+        (directory / "tuner_state").mkdir()
 
 
 class Marks:

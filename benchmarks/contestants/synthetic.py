@@ -10,6 +10,7 @@ import torch
 
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.training.learner import LocalLearner
+from agentscope_tuner.training.lora import LoraSettings
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
 
@@ -17,12 +18,13 @@ LOGPROB = -math.log(49_152)
 """Of every token: as if drawn from the whole vocabulary alike."""
 
 
-def make_learner(directory: Path) -> LocalLearner:
-    """A learner with the demo's optimizer, and packs of 8,192 tokens."""
+def make_learner(directory: Path, *, lora_rank: int = 0) -> LocalLearner:
+    """A learner with the demo's optimizer, and packs of 8,192 tokens; 0: all weights are tuned."""
     return LocalLearner(
         load_model(directory, torch.float32),
         optimizer=OptimizerSettings(lr=1e-5),
         max_tokens_per_pack=8192,
+        lora=LoraSettings(rank=lora_rank) if lora_rank else None,
     )
 
 

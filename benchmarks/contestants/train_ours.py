@@ -14,13 +14,18 @@ from agentscope_tuner.algorithms.registry import get_algorithm
 def main() -> None:
     """Load and serve."""
     channel = Channel()
-    learner = make_learner(Path(channel.settings["model"]))
-    algorithm = get_algorithm(algorithm_type="grpo")
+    settings = channel.settings
+    learner = make_learner(Path(settings["model"]), lora_rank=settings.get("lora_rank", 0))
 
     def work(request: Message) -> Message:
+        algorithm = get_algorithm(algorithm_type=request.get("algorithm", "grpo"))
         groups = single_turn_groups(request["rows"], request["prompt"])
         with Timer() as timer:
             batch = Batch(groups)
+            # Given, as computing a reference is no part of the step.
+            batch.columns["reference"] = batch.columns["sampler"]
+            if algorithm.scope != "token":
+                learner.forward(batch, {"current"})
             algorithm.prepare(batch)
             learner.forward_backward(batch, algorithm)
             learner.optim_step(at=0)
