@@ -19,10 +19,11 @@ from types import FrameType
 PATIENCE_S = 1.0
 """What a function may take before it is named."""
 _BEAT_S = PATIENCE_S / 4
-_NOT_THE_USERS = (
-    str(Path(__file__).parent),
+_OURS = str(Path(__file__).parent)
+_LIBRARIES = (
     *(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     "<frozen",
+    _OURS,
 )
 
 logger = logging.getLogger(__name__)
@@ -61,10 +62,12 @@ class BlockWatch:
                 self._name(sys._current_frames().get(self._thread_id))
 
     def _name(self, frame: FrameType | None) -> None:
-        while frame is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+        while frame is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+            if frame.f_code.co_filename.startswith(_OURS):
+                return  # our own work; what called it is not to blame
             frame = frame.f_back
         if frame is None:
-            return  # nobody's function but ours or a library's
+            return
         code = frame.f_code
         if (function := (code.co_filename, code.co_qualname)) not in self._named:
             self._named.add(function)
