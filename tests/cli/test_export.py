@@ -50,6 +50,9 @@ def test_adapters_are_saved_by_themselves_and_exported_merged(
     changed = [not torch.equal(exported[name], w) for name, w in weights(tiny_model).items()]
     assert any(changed)
     assert not Path("merged/adapter").exists()
+    assert astuner("export", RUN, "alone", "--format", "adapter").code == 0
+    alone = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), "alone")
+    torch.testing.assert_close(alone.merge_and_unload().state_dict(), by_peft, rtol=0, atol=0)
 
 
 def test_nothing_is_overwritten(astuner: Astuner, program: Path, tiny_model: Path) -> None:
@@ -68,3 +71,19 @@ def test_a_run_without_a_checkpoint_is_bad_input(astuner: Astuner, program: Path
     assert ended.code == 2
     assert "has no checkpoint yet" in " ".join(ended.err.split())
     assert not Path("out").exists()
+
+
+def test_a_gguf_file_says_that_it_was_loaded_again(astuner: Astuner, tuned: Path) -> None:
+    ended = astuner("export", tuned, "out", "--format", "gguf", "--ollama")
+    assert ended.code == 0, ended.err
+    assert ended.out == (
+        f"{tuned}/global_step_2 is exported to out/out.gguf\n"
+        "loaded again, 100% of its greedy tokens are the original's\n"
+    )
+    assert {path.name for path in Path("out").iterdir()} == {"out.gguf", "Modelfile"}
+
+
+def test_an_option_of_another_format_is_refused(astuner: Astuner, tuned: Path) -> None:
+    ended = astuner("export", tuned, "out", "--quantize", "q8_0")
+    assert ended.code == 2
+    assert "--quantize is for --format gguf, not for hf" in " ".join(ended.err.split())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,19 @@ def test_programs_get_json(astuner: Astuner, tuned: Path) -> None:
     assert set(row["best"]["test"]) == {"reward", "step"}
     assert row["training"]["metric"] == "reward/mean"
     assert row["directory"] == str(tuned)
+
+
+def test_a_name_is_never_cut_off(tmp_path: Path) -> None:
+    name = "a-rather-long-name-of-an-experiment-" * 4 + "end"
+    write_run(tmp_path / "P" / name)
+    command = [sys.executable, "-m", "agentscope_tuner", "runs", str(tmp_path)]
+    bare = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    pipe = subprocess.run(command, env=bare, capture_output=True, text=True, check=True)
+    assert f"P/{name}" in pipe.stdout
+    narrow = {**bare, "COLUMNS": "60"}
+    folded = subprocess.run(command, env=narrow, capture_output=True, text=True, check=True)
+    cells = [line.split("│")[1].strip() for line in folded.stdout.splitlines() if "│" in line]
+    assert "".join(cells) == f"P/{name}"
 
 
 def test_the_best_evaluation_is_shown_with_its_step(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -24,6 +26,8 @@ COMMANDS = (
     "check",
     "evaluate",
     "export",
+    "serve",
+    "chat",
     "runs",
     "view",
     "show",
@@ -67,6 +71,23 @@ def test_the_version_is_that_of_the_package(astuner: Astuner) -> None:
     from agentscope_tuner import __version__
 
     assert astuner("--version").out == f"astuner {__version__}\n"
+
+
+def test_the_environment_is_told_for_people_and_programs(astuner: Astuner) -> None:
+    facts = json.loads(astuner("env", "--json").out)
+    assert {"Python", "torch", "transformers", "processors", "memory", "GPUs", "cache"} <= set(
+        facts
+    )
+    lines = astuner("env").out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == list(facts)
+
+
+def test_the_package_is_typed_and_has_one_version() -> None:
+    from importlib.resources import files
+
+    assert files("agentscope_tuner").joinpath("py.typed").is_file()
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
 
 
 def test_bad_usage_ends_with_2(astuner: Astuner) -> None:

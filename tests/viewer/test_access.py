@@ -14,9 +14,9 @@ import pytest
 from made_runs import TOKEN, make_run
 
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.listening import listen
 from agentscope_tuner.viewer.access import Guard
 from agentscope_tuner.viewer.library import Library
-from agentscope_tuner.viewer.serve import _listen
 from agentscope_tuner.viewer.server import STATIC, create_app
 
 PORT = 4711
@@ -144,11 +144,11 @@ async def test_numbers_that_json_does_not_know_are_null(client, tmp_path):
 
 
 def test_a_port_that_is_taken_is_told_in_a_sentence():
-    first = _listen("127.0.0.1", None)
+    first = listen("127.0.0.1", None)
     port = first.getsockname()[1]
     socket.create_connection(("127.0.0.1", port)).close()  # there before anybody is told
     with pytest.raises(InputError, match=rf"port {port} of 127.0.0.1 cannot be listened on"):
-        _listen("127.0.0.1", port)
+        listen("127.0.0.1", port)
     first.close()
 
 

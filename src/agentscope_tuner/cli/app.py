@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from agentscope_tuner import __version__
+from agentscope_tuner.cli.chat import chat
 from agentscope_tuner.cli.check import check
 from agentscope_tuner.cli.compare import compare
 from agentscope_tuner.cli.diagnose import diagnose
@@ -18,6 +19,7 @@ from agentscope_tuner.cli.prompt import prompt
 from agentscope_tuner.cli.run import run
 from agentscope_tuner.cli.runs import runs
 from agentscope_tuner.cli.select import select
+from agentscope_tuner.cli.serve import serve
 from agentscope_tuner.cli.show import show
 from agentscope_tuner.cli.view import view
 
@@ -29,7 +31,6 @@ app = typer.Typer(
     "`astuner evaluate main.py --model <the original> --model checkpoints/AgentScope/first`, "
     "`astuner export checkpoints/AgentScope/first my-model`.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -57,7 +58,21 @@ def _show_version() -> None:
 
 PROGRAM_COMMANDS = (run, check, evaluate)
 """Those that run a script or a configuration."""
-OTHER_COMMANDS = (export, runs, view, show, diagnose, compare, select, prompt, enable, disable, env)
+OTHER_COMMANDS = (
+    export,
+    serve,
+    chat,
+    runs,
+    view,
+    show,
+    diagnose,
+    compare,
+    select,
+    prompt,
+    enable,
+    disable,
+    env,
+)
 COMMANDS = [command.__name__ for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
 
 for command in PROGRAM_COMMANDS:

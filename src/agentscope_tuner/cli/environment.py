@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from agentscope_tuner.cli.machine import print_json
+from agentscope_tuner.cli.options import AsJson
+
 
 def enable() -> None:
     """Let plain `python main.py` meet this package behind `agentscope.tuner`.
@@ -36,12 +39,32 @@ def disable() -> None:
         print(f"`python main.py` of {sys.prefix} finds AgentScope's own tuner again.")
 
 
-def env() -> None:
-    """Say which environment this is, and which tuner plain Python finds there.
+def env(as_json: AsJson = False) -> None:
+    """Say which environment and machine this is, and which tuner plain Python finds: for bug
+    reports.
 
     **Example:** `astuner env`
     """
+    facts = _facts()
+    if as_json:
+        print_json(facts)
+        return
+    width = max(map(len, facts)) + 2
+    for name, value in facts.items():
+        print(f"{name:{width}}{value}")
+
+
+def _facts() -> dict[str, str]:
+    import os
+    import platform
+    import shutil
+
+    import psutil
+    import torch
+
+    from agentscope_tuner.cache import cache_directory
     from agentscope_tuner.compat import environment
+    from agentscope_tuner.runs.identity import package_versions
 
     here = environment.current()
     behind = (
@@ -49,11 +72,19 @@ def env() -> None:
         if here.enabled_by is not None
         else "AgentScope's own; `astuner enable` changes that, `astuner run main.py` needs it not"
     )
-    for name, value in (
-        ("environment", str(here.prefix)),
-        ("Python", here.python),
-        ("agentscope", here.agentscope or "not installed"),
-        ("agentscope-tuner", here.tuner),
-        ("agentscope.tuner", behind),
-    ):
-        print(f"{name:18}{value}")
+    memory = psutil.virtual_memory()
+    gpus = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
+    return {
+        "environment": str(here.prefix),
+        "Python": here.python,
+        "agentscope": here.agentscope or "not installed",
+        "agentscope-tuner": here.tuner,
+        "agentscope.tuner": behind,
+        **{n: v for n, v in package_versions().items() if not n.startswith("agentscope")},
+        "platform": platform.platform(),
+        "processors": f"{len(os.sched_getaffinity(0))}",
+        "memory": f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB available",
+        "GPUs": ", ".join(gpus) or "none",
+        "C compiler": shutil.which("cc") or "none: sampling on the CPU is slower without",
+        "cache": str(cache_directory()),
+    }

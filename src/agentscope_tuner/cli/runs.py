@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,10 @@ from agentscope_tuner.visible import visible
 
 if TYPE_CHECKING:  # heavy
     from agentscope_tuner.runs.listing import RunRow
+
+
+WIDE = 240
+"""Columns of a table that no terminal shows."""
 
 
 def runs(
@@ -36,7 +41,11 @@ def runs(
     if as_json:
         print_json([_plain(row) for row in rows])
     else:
-        Console().print(runs_table(rows))
+        console = Console()
+        # A pipe has no width: nothing is wrapped there.
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = WIDE
+        console.print(runs_table(rows))
 
 
 def _plain(row: RunRow) -> dict[str, Any]:
@@ -59,6 +68,7 @@ def runs_table(rows: Sequence[RunRow]) -> Table:
             _training_text(row),
             f"{row.changed:%Y-%m-%d %H:%M}",
         )
+    table.columns[0].overflow = "fold"  # a name is never cut off
     for column in (table.columns[2], table.columns[4]):
         column.justify = "right"
     return table

@@ -34,6 +34,7 @@ from agentscope_tuner.inference.finding import GGUF, find_model
 __all__ = [
     "check_architecture",
     "load_config",
+    "load_gguf",
     "load_model",
     "load_tokenizer",
     "resolve_model",
@@ -96,16 +97,22 @@ def _converted(gguf: Path) -> Path:
     return target
 
 
-def _convert(gguf: Path, target: Path) -> None:
+def load_gguf(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model of a GGUF file in 32 bits, and its tokenizer. Raises InputError."""
     # The progress bar of the conversion has no switch of its own.
     with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, dtype=torch.float32
             )
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        except (ValueError, OSError) as error:
+            return model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        except (ValueError, OSError, RuntimeError) as error:
             raise InputError(f"{gguf} cannot be read as a GGUF model: {error}") from error
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    model, tokenizer = load_gguf(gguf)
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         # The weights are plain fp32 now; what describes their old packing would stop the saving.
         del model.config.quantization_config
         del model.hf_quantizer

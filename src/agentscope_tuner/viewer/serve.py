@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from agentscope_tuner.errors import InputError
+from agentscope_tuner.listening import listen
 from agentscope_tuner.viewer.access import Guard
 from agentscope_tuner.viewer.library import Library
 from agentscope_tuner.viewer.server import create_app
@@ -37,7 +37,7 @@ def serve(
 
     Raises InputError if the port is taken or the interface is none of this machine's.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     number = listener.getsockname()[1]
     token = secrets.token_urlsafe(24)
     shown = f"[{host}]" if ":" in host else host
@@ -63,20 +63,3 @@ class Server(uvicorn.Server):
         """Let everybody go."""
         self._ending.set()
         await super().shutdown(sockets)
-
-
-def _listen(host: str, port: int | None) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port or 0))
-        listener.listen()  # before the address is told: a browser is faster than the rest
-    except OSError as error:
-        listener.close()
-        what = f"port {port} of {host}" if port else host
-        raise InputError(
-            f"{what} cannot be listened on ({error.strerror}): choose another --port, or leave it "
-            "out for a free one."
-        ) from None
-    return listener
