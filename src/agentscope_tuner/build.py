@@ -21,7 +21,7 @@ from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.config.algorithm import AdamW
 from agentscope_tuner.config.buffer import RolloutArgs
 from agentscope_tuner.config.schema import Config
-from agentscope_tuner.engine.base import Columns, RolloutSource, Sampling
+from agentscope_tuner.engine.base import Columns, RolloutSource
 from agentscope_tuner.engine.batches import Experience
 from agentscope_tuner.engine.companions import Companions, refuse_useless
 from agentscope_tuner.engine.dynamic_timeout import DynamicTimeout
@@ -59,6 +59,7 @@ from agentscope_tuner.experience.priorities import make_priority
 from agentscope_tuner.experience.replay import Replay, ReplaySettings
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.monitor.alerts import Alerts
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.tasks import Taskset, load_samples, make_selector, make_tasks
 from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.critic import LocalCritic

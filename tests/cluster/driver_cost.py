@@ -17,9 +17,9 @@ import ray.cloudpickle
 import stub
 import torch
 
-from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.ray.crew import Crew
 from agentscope_tuner.engine.ray.rollouts import RayRollouts
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.trajectory import Rollout
 
 ACTORS = 4

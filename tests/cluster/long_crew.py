@@ -16,12 +16,12 @@ import torch
 from ray.cluster_utils import Cluster
 from stub import open_stub
 
-from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.ray.cluster import joined
 from agentscope_tuner.engine.ray.crew import Crew
 from agentscope_tuner.engine.ray.patience import Patience
 from agentscope_tuner.engine.ray.rollouts import RayRollouts
 from agentscope_tuner.errors import InputError, RunError
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 WEIGHTS = {"a": torch.zeros(3)}

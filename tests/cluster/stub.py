@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any
 
-from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.trajectory import Rollout, Sampled, Segment, Trajectory
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.ray.leases import Lease, LeaseTable
+from agentscope_tuner.rollout.sampling import Sampling
 
 
 def leases_of(groups: int, size: int) -> list[Lease]:

@@ -10,8 +10,8 @@ from framework_rollouts import RollOut
 from agentscope_tuner import DatasetConfig, TunerModelConfig
 from agentscope_tuner.build import build_rollouts
 from agentscope_tuner.config.resolve import resolve
-from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.models import ModelFiles
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.trajectory import Rollout
 from agentscope_tuner.workflow import WorkflowType
 

@@ -15,6 +15,7 @@ import pytest
 
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.rollout.runner import RolloutRunner
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.workflow import JudgeOutput, WorkflowOutput
 
 TASK = {"question": "?", "tags": ["a"]}
@@ -48,7 +49,8 @@ async def test_every_task_becomes_one_group_of_rollouts_in_order(service):
 
 async def test_sampling_overrides_and_a_seed_of_its_own_reach_each_session(service):
     runner = RolloutRunner(service, answer)
-    await runner.run_groups([TASK] * 2, 2, label="a", seed=3, temperature=0.0, max_tokens=9)
+    given = Sampling(temperature=0.0, max_tokens=9)
+    await runner.run_groups([TASK] * 2, 2, label="a", seed=3, sampling=given)
     first = [session.options for session in service.sessions]
     assert all(
         o["temperature"] == 0.0 and o["max_tokens"] == 9 and o["top_p"] is None for o in first

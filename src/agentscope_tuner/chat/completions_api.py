@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentscope_tuner.chat.chat_api import usage_of
 from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.generation import Choice, Generation
 from agentscope_tuner.chat.reading import checked, validated
-from agentscope_tuner.chat.request import STRICT, Bias, ChatRequest, StreamOptions
+from agentscope_tuner.chat.request import Bias, ChatRequest, StreamOptions, Strict
 from agentscope_tuner.chat.sse import event
 from agentscope_tuner.chat.streaming import Delta
 
 TokenId = Annotated[int, Field(ge=0)]
 
 
-class CompletionsRequest(BaseModel):
+class CompletionsRequest(Strict):
     """A request of the completions API."""
 
-    model_config = STRICT
     model: str
     prompt: str | Annotated[list[TokenId], Field(min_length=1)]
     max_tokens: int = 16

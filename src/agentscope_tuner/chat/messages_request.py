@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentscope_tuner.chat.reading import checked, read_json, refuse_other_parts, validated
-from agentscope_tuner.chat.request import STRICT, ChatRequest
+from agentscope_tuner.chat.request import ChatRequest, Strict
 
 
-class TextBlock(BaseModel):
+class TextBlock(Strict):
     """Text."""
 
-    model_config = STRICT
     type: Literal["text"]
     text: str
     cache_control: dict[str, Any] | None = None
     citations: list[Any] | None = Field(default=None, max_length=0)
 
 
-class ToolUseBlock(BaseModel):
+class ToolUseBlock(Strict):
     """A call that the model made."""
 
-    model_config = STRICT
     type: Literal["tool_use"]
     id: str
     name: str
@@ -33,10 +31,9 @@ class ToolUseBlock(BaseModel):
     caller: dict[str, Any] | None = None
 
 
-class ToolResultBlock(BaseModel):
+class ToolResultBlock(Strict):
     """What a call came to."""
 
-    model_config = STRICT
     type: Literal["tool_result"]
     tool_use_id: str
     content: str | list[TextBlock] | None = None
@@ -44,10 +41,9 @@ class ToolResultBlock(BaseModel):
     cache_control: dict[str, Any] | None = None
 
 
-class ThinkingBlock(BaseModel):
+class ThinkingBlock(Strict):
     """What the model thought."""
 
-    model_config = STRICT
     type: Literal["thinking"]
     thinking: str
     signature: str | None = None
@@ -59,18 +55,16 @@ Block = Annotated[
 BLOCKS = ("text", "tool_use", "tool_result", "thinking")
 
 
-class MessageParam(BaseModel):
+class MessageParam(Strict):
     """A message."""
 
-    model_config = STRICT
     role: Literal["user", "assistant"]
     content: str | list[Block]
 
 
-class ToolParam(BaseModel):
+class ToolParam(Strict):
     """A tool that the model may call."""
 
-    model_config = STRICT
     type: Literal["custom"] | None = None
     name: str
     description: str | None = None
@@ -79,26 +73,23 @@ class ToolParam(BaseModel):
     strict: bool | None = None
 
 
-class ToolChoiceParam(BaseModel):
+class ToolChoiceParam(Strict):
     """Whether a tool has to be called."""
 
-    model_config = STRICT
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
 
 
-class ThinkingParam(BaseModel):
+class ThinkingParam(Strict):
     """Whether the model thinks."""
 
-    model_config = STRICT
     type: Literal["disabled"]
 
 
-class MessagesRequest(BaseModel):
+class MessagesRequest(Strict):
     """A request of the messages API."""
 
-    model_config = STRICT
     model: str
     messages: list[MessageParam] = Field(min_length=1)
     max_tokens: int = Field(ge=1)

@@ -18,39 +18,39 @@ from agentscope_tuner.chat.limits import (
 )
 from agentscope_tuner.penalties import Penalties
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+class Strict(BaseModel):
+    """A part of a request: fields that are not known, and numbers that are none, are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class TextPart(BaseModel):
+class TextPart(Strict):
     """A part of a message's content."""
 
-    model_config = STRICT
     type: Literal["text"]
     text: str
 
 
-class FunctionCall(BaseModel):
+class FunctionCall(Strict):
     """The function of a tool call; `arguments` is JSON text."""
 
-    model_config = STRICT
     name: str
     arguments: str
 
 
-class ToolCall(BaseModel):
+class ToolCall(Strict):
     """A tool call in an assistant's message."""
 
-    model_config = STRICT
     id: str
     type: Literal["function"] = "function"
     function: FunctionCall
     index: int | None = None
 
 
-class Message(BaseModel):
+class Message(Strict):
     """A message of the conversation. Fields that clients echo back from an answer must be null."""
 
-    model_config = STRICT
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     name: str | None = None
@@ -83,61 +83,54 @@ class Message(BaseModel):
         return self
 
 
-class Function(BaseModel):
+class Function(Strict):
     """A tool's signature; `parameters` is a JSON schema."""
 
-    model_config = STRICT
     name: str = Field(min_length=1)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class Tool(BaseModel):
+class Tool(Strict):
     """A tool that the model may call."""
 
-    model_config = STRICT
     type: Literal["function"]
     function: Function
 
 
-class FunctionName(BaseModel):
+class FunctionName(Strict):
     """The function that a named tool choice names."""
 
-    model_config = STRICT
     name: str
 
 
-class NamedToolChoice(BaseModel):
+class NamedToolChoice(Strict):
     """A tool choice that names one function."""
 
-    model_config = STRICT
     type: Literal["function"]
     function: FunctionName
 
 
-class JsonSchema(BaseModel):
+class JsonSchema(Strict):
     """The schema of a structured answer."""
 
-    model_config = STRICT
     name: str
     description: str | None = None
     schema_: dict[str, Any] = Field(alias="schema")
     strict: bool | None = None
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(Strict):
     """The form of the answer."""
 
-    model_config = STRICT
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Strict):
     """What a stream carries besides the answer."""
 
-    model_config = STRICT
     include_usage: bool | None = None
 
 
@@ -145,10 +138,9 @@ StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Strict):
     """A chat-completions request."""
 
-    model_config = STRICT
     messages: list[Message] = Field(min_length=1)
     model: str
     tools: list[Tool] | None = None

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentscope_tuner.chat.reading import checked, read_json, refuse_other_parts, validated
-from agentscope_tuner.chat.request import STRICT, ChatRequest, Function
+from agentscope_tuner.chat.request import ChatRequest, Function, Strict
 
 
-class InputText(BaseModel):
+class InputText(Strict):
     """A part of a message."""
 
-    model_config = STRICT
     type: Literal["input_text", "output_text", "text"]
     text: str
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
 
 
-class InputMessage(BaseModel):
+class InputMessage(Strict):
     """A message, of whoever."""
 
-    model_config = STRICT
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[InputText]
@@ -35,10 +33,9 @@ class InputMessage(BaseModel):
     phase: str | None = None
 
 
-class FunctionCallItem(BaseModel):
+class FunctionCallItem(Strict):
     """A call that the model made."""
 
-    model_config = STRICT
     type: Literal["function_call"]
     call_id: str
     name: str
@@ -47,10 +44,9 @@ class FunctionCallItem(BaseModel):
     status: str | None = None
 
 
-class FunctionOutputItem(BaseModel):
+class FunctionOutputItem(Strict):
     """What a call came to."""
 
-    model_config = STRICT
     type: Literal["function_call_output"]
     call_id: str
     output: str | list[InputText]
@@ -58,18 +54,16 @@ class FunctionOutputItem(BaseModel):
     status: str | None = None
 
 
-class ReasoningText(BaseModel):
+class ReasoningText(Strict):
     """A part of the model's thinking."""
 
-    model_config = STRICT
     type: Literal["reasoning_text"]
     text: str
 
 
-class ReasoningItem(BaseModel):
+class ReasoningItem(Strict):
     """What the model thought."""
 
-    model_config = STRICT
     type: Literal["reasoning"]
     content: list[ReasoningText] | None = None
     summary: list[Any] = Field(default_factory=list)
@@ -84,18 +78,16 @@ class FunctionTool(Function):
     type: Literal["function"]
 
 
-class ToolChoice(BaseModel):
+class ToolChoice(Strict):
     """The tool that has to be called."""
 
-    model_config = STRICT
     type: Literal["function"]
     name: str
 
 
-class TextFormat(BaseModel):
+class TextFormat(Strict):
     """The form of the answer, not nested."""
 
-    model_config = STRICT
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = None
     description: str | None = None
@@ -103,18 +95,16 @@ class TextFormat(BaseModel):
     strict: bool | None = None
 
 
-class TextSettings(BaseModel):
+class TextSettings(Strict):
     """How the answer is written."""
 
-    model_config = STRICT
     format: TextFormat | None = None
     verbosity: Literal["medium"] | None = None
 
 
-class ReasoningSettings(BaseModel):
+class ReasoningSettings(Strict):
     """How the model thinks."""
 
-    model_config = STRICT
     effort: str | None = None
     summary: None = None
     generate_summary: None = None
@@ -127,10 +117,9 @@ Item = Annotated[
 TEXT_PARTS = ("input_text", "output_text", "text", "reasoning_text")
 
 
-class ResponsesRequest(BaseModel):
+class ResponsesRequest(Strict):
     """A request of the responses API."""
 
-    model_config = STRICT
     model: str
     input: str | list[Item]
     instructions: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,19 +10,8 @@ from torch import Tensor
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How rollouts are sampled; None keeps what the configuration says."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    max_tokens: int | None = None
-    within_s: float | None = None
-    """Seconds that a rollout may take with all its attempts; None: no limit beside an attempt's."""
 
 
 class RolloutSource(Protocol):

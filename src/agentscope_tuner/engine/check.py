@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import Progress
 from transformers import PreTrainedTokenizerBase
 
-from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.base import RolloutSource
 from agentscope_tuner.engine.models import default_device
 from agentscope_tuner.inference.memory import free_memory
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.runs.estimates import within_groups
 from agentscope_tuner.runs.index import task_digest, task_preview
 from agentscope_tuner.trajectory import Rollout, RolloutGroup

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from agentscope_tuner.config.schema import Config
-from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.base import RolloutSource
 from agentscope_tuner.engine.evaluation import Evaluation, evaluation_seed, refuse_total_failure
 from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.engine.scores import ModelScores, Score, Scores
 from agentscope_tuner.engine.source import find_source, short_name
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.rollout.sampling import Sampling
 
 OpenRollouts = Callable[[Config, ModelFiles], Awaitable[RolloutSource]]
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.base import RolloutSource
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.stopwatch import Stopwatch
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.rollout.metrics import summarize
 from agentscope_tuner.rollout.pass_at_k import pass_at_k
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.seeds import derived_seed
 from agentscope_tuner.trajectory import RolloutGroup
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.base import RolloutSource
 from agentscope_tuner.engine.dynamic_timeout import DynamicTimeout
 from agentscope_tuner.engine.over_rollout import OverRollout, unfinished
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.experience.operators import Operators
 from agentscope_tuner.rollout.metrics import summarize
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.seeds import derived_seed
 from agentscope_tuner.tasks import Samples, Task
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from agentscope_tuner.algorithms.remax import GREEDY_REWARD
-from agentscope_tuner.engine.base import RolloutSource, Sampling
+from agentscope_tuner.engine.base import RolloutSource
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 

@@ -12,8 +12,8 @@ from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.chat_model import ChatModelBase
 from agentscope_tuner.config.explorer import Explorer
-from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.rollout.runner import RolloutRunner
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
@@ -60,11 +60,7 @@ class LocalRollouts:
             group_size,
             label=label,
             seed=seed,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=sampling.max_tokens,
-            within_s=sampling.within_s,
+            sampling=sampling,
             on_done=on_done,
         )
 
@@ -86,11 +82,7 @@ class LocalRollouts:
             index,
             label=label,
             seed=seed,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=sampling.max_tokens,
-            within_s=sampling.within_s,
+            sampling=sampling,
         )
 
     async def adopt(self, weights: Mapping[str, torch.Tensor], version: int) -> None:

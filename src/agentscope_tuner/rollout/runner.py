@@ -25,6 +25,7 @@ from agentscope_tuner.rollout.attempt import Outcome, UsersFunctions
 from agentscope_tuner.rollout.boundary import RETRIED, RolloutFailure, guarded
 from agentscope_tuner.rollout.deadline import DeadlineExceeded, SelfCancelled, run_until
 from agentscope_tuner.rollout.logger import RolloutLogger
+from agentscope_tuner.rollout.sampling import AS_CONFIGURED, Sampling
 from agentscope_tuner.trajectory import Rollout, RolloutError, RolloutGroup
 from agentscope_tuner.visible import visible
 from agentscope_tuner.workflow import JudgeType, WorkflowType
@@ -73,19 +74,14 @@ class RolloutRunner:
         *,
         label: str,
         seed: int,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        within_s: float | None = None,
+        sampling: Sampling = AS_CONFIGURED,
         on_done: Callable[[Rollout], None] | None = None,
     ) -> list[RolloutGroup]:
         """Run `group_size` rollouts of each task; one group a task, in the tasks' order.
 
         `label` begins every rollout's id (`step12-0-3`: task 0, rollout 3). With one `seed`, a
-        rollout's samples do not depend on which others run beside it. The sampling arguments
-        override the model's configuration. `within_s`: seconds that a rollout may take with all its
-        attempts. `on_done` hears of each rollout as it ends.
+        rollout's samples do not depend on which others run beside it. `on_done` hears of each
+        rollout as it ends.
 
         Raises what a fault of ours raised, after every other rollout has been ended.
         """
@@ -93,11 +89,7 @@ class RolloutRunner:
             self.run_one,
             label=label,
             seed=seed,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            max_tokens=max_tokens,
-            within_s=within_s,
+            sampling=sampling,
         )
 
         async def run(group: int, index: int) -> Rollout:
@@ -127,24 +119,24 @@ class RolloutRunner:
         *,
         label: str,
         seed: int,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        within_s: float | None = None,
+        sampling: Sampling,
     ) -> Rollout:
         """Run rollout number `index` of group number `group`, as `run_groups` does, once there is
         room for it; the rest of the groups may run elsewhere."""
         open_session = partial(
             self._service.open,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            max_tokens=max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
         )
         async with self._slots:
             return await self._run(
-                f"{label}-{group}-{index}", task, open_session, (seed, group, index), within_s
+                f"{label}-{group}-{index}",
+                task,
+                open_session,
+                (seed, group, index),
+                sampling.within_s,
             )
 
     async def _run(

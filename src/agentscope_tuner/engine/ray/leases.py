@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agentscope_tuner.engine.base import Sampling
+from agentscope_tuner.rollout.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True)

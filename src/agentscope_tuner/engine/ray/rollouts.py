@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from agentscope_tuner.engine.base import Sampling
 from agentscope_tuner.engine.ray.crew import Crew
 from agentscope_tuner.engine.ray.leases import Lease
+from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 
