@@ -34,7 +34,7 @@ from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import pack_batch, without_gradient
 from agentscope_tuner.training.saving import save_model_directory
-from agentscope_tuner.training.token_metrics import TokenMetrics
+from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 from agentscope_tuner.training.updates import Updates
 
 LEARNER_STATE = "learner.pt"
@@ -105,19 +105,12 @@ class LocalLearner:
         """
         skipped = without_gradient(batch, algorithm)
         packs = pack_batch(batch, self.max_tokens_per_pack, without=skipped)
-        computed = sum(len(pack.targets_N) for pack in packs)
         metrics = TokenMetrics()
         learnt = {name: torch.full((len(batch),), torch.nan) for name in ("learner", "entropy")}
         learnt["loss"] = torch.zeros(len(batch))
         loss = sum(self._backward(pack, batch, algorithm, learnt, metrics) for pack in packs)
         batch.columns |= learnt
-        return {
-            "train/tokens": float(len(batch)),
-            "train/skipped_tokens": float(len(batch) - computed),
-            "train/packed_tokens": float(sum(len(pack.token_ids_T) for pack in packs)),
-            "train/packs": float(len(packs)),
-            **({"policy/loss": loss, **metrics.result(computed)} if packs else {}),
-        }
+        return of_update(len(batch), packs, loss, metrics)
 
     def optim_step(self, at: float) -> dict[str, float]:
         """Update the weights with the accumulated gradient and forget it.

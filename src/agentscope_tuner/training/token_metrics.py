@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from agentscope_tuner.training.pack import Pack
 
 LARGEST = "_max"
 """How the names of metrics end that are the largest of a token, not the mean."""
@@ -47,3 +49,18 @@ class TokenMetrics:
         means = {name: total.item() / tokens for name, total in self._sums.items()}
         largest = {name: torch.stack(values).max().item() for name, values in self._largest.items()}
         return {f"{self._prefix}/{name}": value for name, value in (means | largest).items()}
+
+
+def of_update(
+    tokens: int, packs: Sequence[Pack], loss: float, metrics: TokenMetrics
+) -> dict[str, float]:
+    """Those of one update: how much there was, how much of it was computed in which `packs`, and
+    what was found there."""
+    computed = sum(len(pack.targets_N) for pack in packs)
+    return {
+        "train/tokens": float(tokens),
+        "train/skipped_tokens": float(tokens - computed),
+        "train/packed_tokens": float(sum(len(pack.token_ids_T) for pack in packs)),
+        "train/packs": float(len(packs)),
+        **({"policy/loss": loss, **metrics.result(computed)} if packs else {}),
+    }

@@ -35,7 +35,7 @@ from agentscope_tuner.training.packing import pack_batch, without_gradient
 from agentscope_tuner.training.saving import save_model_directory
 from agentscope_tuner.training.sharded.deal import packs_of
 from agentscope_tuner.training.sharded.shards import STATES, shard, whole_weights
-from agentscope_tuner.training.token_metrics import TokenMetrics
+from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 from agentscope_tuner.training.updates import Updates
 
 SHARDS = "shards"
@@ -99,7 +99,6 @@ class ShardedLearner:
         """Add the gradient of one prepared batch; see `LocalLearner.forward_backward`."""
         skipped = without_gradient(batch, algorithm)
         packs = pack_batch(batch, self.max_tokens_per_pack, without=skipped)
-        computed = sum(len(pack.targets_N) for pack in packs)
         metrics, loss, parts = TokenMetrics(), 0.0, []
         self.model.train()  # activations are computed twice instead of kept
         for pack, counts in self._own(packs):
@@ -116,13 +115,7 @@ class ShardedLearner:
         for other_loss, (sums, largest) in self._gathered((loss, metrics.plain())):
             losses.append(other_loss)
             merged.add_plain(sums, largest)
-        return {
-            "train/tokens": float(len(batch)),
-            "train/skipped_tokens": float(len(batch) - computed),
-            "train/packed_tokens": float(sum(len(pack.token_ids_T) for pack in packs)),
-            "train/packs": float(len(packs)),
-            **({"policy/loss": sum(losses), **merged.result(computed)} if packs else {}),
-        }
+        return of_update(len(batch), packs, sum(losses), merged)
 
     def optim_step(self, at: float) -> dict[str, float]:
         """Update the weights; see `LocalLearner.optim_step`."""
