@@ -19,13 +19,9 @@ from channel import Channel, Message
 
 from agentscope_tuner import AlgorithmConfig, DatasetConfig, TunerModelConfig
 from agentscope_tuner.algorithms.base import Algorithm
-from agentscope_tuner.build import (
-    build_algorithm,
-    build_operators,
-    build_rollout_experience,
-    build_schedule,
-    build_taskset,
-)
+from agentscope_tuner.build.algorithm import build_algorithm, build_schedule
+from agentscope_tuner.build.data import build_taskset
+from agentscope_tuner.build.experience import build_operators, build_rollout_experience
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.config.resolve import resolve

@@ -6,23 +6,21 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from agentscope_tuner.build import (
+from agentscope_tuner.build.algorithm import (
     build_alerts,
     build_algorithm,
-    build_evaluations,
-    build_experience,
-    build_learning,
     build_limits,
+    build_schedule,
+    refuse_clocks,
+)
+from agentscope_tuner.build.data import build_evaluations, build_taskset, reader, sampling_of
+from agentscope_tuner.build.experience import (
+    build_experience,
     build_operators,
     build_replay,
     build_rollout_experience,
-    build_rollouts,
-    build_schedule,
-    build_taskset,
-    reader,
-    refuse_clocks,
-    sampling_of,
 )
+from agentscope_tuner.build.models import build_learning, build_rollouts
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.random_state import restore_random_state, seed_random_streams
 from agentscope_tuner.checkpoint.state import load_state

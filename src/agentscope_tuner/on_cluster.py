@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 
-from agentscope_tuner.build import Weights, build_rollouts
+from agentscope_tuner.build.models import Weights, build_rollouts
 from agentscope_tuner.compat.alias import install
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import RolloutSource

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from agentscope_tuner.build import build_rollouts
+from agentscope_tuner.build.models import build_rollouts
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.engine.models import ModelFiles
 from attack.malformed import MALFORMED

@@ -8,7 +8,7 @@ import pytest
 from framework_rollouts import RollOut
 
 from agentscope_tuner import DatasetConfig, TunerModelConfig
-from agentscope_tuner.build import build_rollouts
+from agentscope_tuner.build.models import build_rollouts
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.rollout.sampling import Sampling
