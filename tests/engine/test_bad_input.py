@@ -156,7 +156,9 @@ def test_what_was_opened_is_closed_if_the_next_cannot_be(
     broken: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     if broken == "tracker":
-        monkeypatch.setattr("agentscope_tuner.commands.create_monitors", lambda types: [Failing()])
+        monkeypatch.setattr(
+            "agentscope_tuner.commands.training.create_monitors", lambda types: [Failing()]
+        )
     else:
         directory = tmp_path / "silent"
         shutil.copytree(arguments["model"].model_path, directory)

@@ -149,20 +149,21 @@ def test_of_two_starts_on_one_new_name_the_second_does_not_begin_the_first_ones_
     run: Callable[..., TuneResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is there between the second one's look at the directory and its lock."""
-    from agentscope_tuner import commands, tuning
+    from agentscope_tuner import tuning
+    from agentscope_tuner.commands import training
 
     monkeypatch.setattr(tuning, "_alone", nullcontext)  # as if in a process of its own
-    find_place = commands.find_place
+    find_place = training.find_place
 
     def find_place_and_be_late(*arguments: Any) -> Any:
-        monkeypatch.setattr(commands, "find_place", find_place)
+        monkeypatch.setattr(training, "find_place", find_place)
         place = find_place(*arguments)
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
         return place
 
-    monkeypatch.setattr(commands, "find_place", find_place_and_be_late)
+    monkeypatch.setattr(training, "find_place", find_place_and_be_late)
     with pytest.raises(InputError, match="is finished after 2 steps"):
         run()
     assert len(read_metrics(RUN / "metrics.jsonl")) == 4
