@@ -84,6 +84,8 @@ def test_a_notebook_shows_it_and_nothing_in_it_is_html(tmp_path: Path) -> None:
     assert "<i>" not in shown
     assert "\x1b" not in shown
     assert "reward/mean 0." in shown
+    rewards = run.metrics()["reward/mean"]
+    assert f"(lowest {rewards.min():.3f}, highest {rewards.max():.3f})" in shown
     assert shown.count("<svg") == 1
 
 

@@ -1,5 +1,4 @@
-"""Runs beside each other: what differs, their curves, and the change on held-out tasks they "
-"share."""
+"""Runs beside each other: what differs, their curves, and the change on shared held-out tasks."""
 
 from __future__ import annotations
 

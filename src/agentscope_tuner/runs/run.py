@@ -171,8 +171,8 @@ def _picture(curve: Curve) -> str:
         f"{60 - 60 * (value - low) / ((high - low) or 1):.1f}"
         for step, value in known
     )
-    said = f"{curve.metric} {known[0][1]:.3f} to {known[-1][1]:.3f} (lowest {low:.3f}, highest "
-    f"{high:.3f})"
+    ends = f"{known[0][1]:.3f} to {known[-1][1]:.3f}"
+    said = f"{curve.metric} {ends} (lowest {low:.3f}, highest {high:.3f})"
     return (
         f'<p><svg width="304" height="64" viewBox="-2 -2 304 64" role="img" aria-label="{said}">'
         f'<polyline points="{points}" fill="none" stroke="#1565c0" stroke-width="2"/></svg>'
