@@ -238,3 +238,8 @@ class RolloutGroup:
     def rewards(self) -> list[float]:
         """Rewards of the rollouts that have one."""
         return [rollout.reward for rollout in self.rollouts if rollout.reward is not None]
+
+    @property
+    def calls(self) -> int:
+        """Model calls of all its rollouts."""
+        return sum(len(rollout.trajectory.calls) for rollout in self.rollouts)

@@ -148,7 +148,7 @@ def split_batch(
     calls = 0
     for group in groups:
         part.append(group)
-        calls += sum(len(rollout.trajectory.calls) for rollout in group.rollouts)
+        calls += group.calls
         if calls >= samples:
             yield part
             part, calls = [], 0

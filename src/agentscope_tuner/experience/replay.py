@@ -60,7 +60,7 @@ class Replay:
 
     def fill(self, step: int, own: Sequence[RolloutGroup]) -> list[RolloutGroup]:
         """Groups that make up what the own ones of a step lack, the highest priority first."""
-        lacking = self.settings.samples - sum(map(samples_of, filter(is_learnt, own)))
+        lacking = self.settings.samples - sum(group.calls for group in own if is_learnt(group))
         now, chosen = time.time(), []
         for item in self._ranked(step):
             if lacking <= 0:
@@ -71,7 +71,7 @@ class Replay:
                 item.uses += 1
                 item.used_at = now
                 chosen.append(unlearnt(item.group))
-                lacking -= samples_of(item.group)
+                lacking -= item.group.calls
         return chosen
 
     def add(self, step: int, groups: Sequence[RolloutGroup], samples: Sequence[int]) -> None:
@@ -96,11 +96,6 @@ class Replay:
         ]
         usable = [(rate, number, item) for rate, number, item in rated if rate is not None]
         return [item for _, _, item in sorted(usable, key=lambda one: one[:2], reverse=True)]
-
-
-def samples_of(group: RolloutGroup) -> int:
-    """Its model calls."""
-    return sum(len(rollout.trajectory.calls) for rollout in group.rollouts)
 
 
 def replay_metrics(step: int, groups: Sequence[RolloutGroup]) -> dict[str, float]:
