@@ -3,8 +3,8 @@
 An operator takes nothing away: every rollout stays in its group and in the record. It marks:
 
 * `Rollout.left_out`: its name, at a rollout that is not to be learnt from. Such a rollout still
-  counts in its group's statistics (an advantage over a group's better half alone is biased), unless the
-  whole group is left out, or its reward is no number;
+  counts in its group's statistics (an advantage over a group's better half alone is biased), unless
+  the whole group is left out, or its reward is no number;
 * `Rollout.shaped_reward`: what is learnt in place of the reward that workflow or judge gave.
 """
 
