@@ -95,6 +95,24 @@ async def ask(model: ChatModelBase, text: str, *, max_tokens: int) -> str:
     return "".join(block["text"] for block in blocks if block["type"] == "text")
 
 
+def message_fields(response: Any) -> dict[str, Any] | None:
+    """A message as plain data; None if it is no message of AgentScope's."""
+    if not isinstance(response, import_module("agentscope.message").Msg):
+        return None
+    fields: dict[str, Any] = response.to_dict() if MAJOR == 1 else response.model_dump(mode="json")
+    return fields
+
+
+def message_of(fields: dict[str, Any]) -> Any:
+    """The message of these fields; `content` may be a text."""
+    kind = import_module("agentscope.message").Msg
+    if MAJOR == 1:
+        return kind.from_dict(fields)
+    content = fields["content"]
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return kind.model_validate({**fields, "content": blocks})
+
+
 def _fields(block: Any) -> dict[str, Any]:
     """A block of 1.x is a dictionary, one of 2.x an object."""
     return block if isinstance(block, dict) else vars(block)

@@ -203,6 +203,9 @@ class Rollout:
     """The user's metrics, named `workflow/<name>` and `judge/<name>`."""
     response: str = ""
     """The workflow's response as text, for people to read."""
+    answer: dict[str, Any] | None = None
+    """The same so that a judge can be given it again: `{"message": ...}` or `{"value": ...}`; None:
+    it has no form in JSON."""
     error: RolloutError | None = None
     attempts: int = 1
     seconds: float = 0.0

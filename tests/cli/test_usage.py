@@ -33,6 +33,7 @@ COMMANDS = (
     "show",
     "diagnose",
     "compare",
+    "rescore",
     "select",
     "prompt",
     "enable",

@@ -91,6 +91,7 @@ rollouts = st.builds(
     reward=st.none() | floats,
     metrics=st.dictionaries(texts, floats, max_size=2),
     response=texts,
+    answer=st.none() | st.fixed_dictionaries({"value": texts | st.lists(st.integers())}),
     error=st.none() | st.builds(RolloutError, st.sampled_from(["judge", "timeout"]), texts, texts),
     attempts=st.integers(1, 4),
     seconds=floats,

@@ -16,6 +16,7 @@ from agentscope_tuner.cli.evaluate import evaluate
 from agentscope_tuner.cli.export import export
 from agentscope_tuner.cli.options import PASS_ON
 from agentscope_tuner.cli.prompt import prompt
+from agentscope_tuner.cli.rescore import rescore
 from agentscope_tuner.cli.run import run
 from agentscope_tuner.cli.runs import runs
 from agentscope_tuner.cli.select import select
@@ -67,6 +68,7 @@ OTHER_COMMANDS = (
     show,
     diagnose,
     compare,
+    rescore,
     select,
     prompt,
     enable,

@@ -180,6 +180,7 @@ class RolloutRunner:
             reward=None if error else outcome.reward,
             metrics=outcome.metrics,
             response=outcome.response,
+            answer=outcome.answer,
             error=error,
             attempts=attempt,
             seconds=time.perf_counter() - clock,
