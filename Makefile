@@ -24,7 +24,7 @@ examples: $(READY)
 
 ## make test: set up (if need be), check style, types and layers, run the tests
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 ## make test-frameworks: also install the OpenAI Agents SDK and LangGraph, and tune their agents
 test-frameworks: $(READY)

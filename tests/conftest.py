@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tiny_llama import SMOL, write_tiny_llama
+
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    # Each worker and what it starts has its share of the cores; before torch is imported.
+    share = max(1, len(os.sched_getaffinity(0)) // int(workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
 
 settings.register_profile("no-timing", deadline=None)  # timings decide no test
 settings.load_profile("no-timing")

@@ -42,9 +42,11 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tokenizer(smol_directory: Path) -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(smol_directory)
+    """SmolLM2's with 300 tokens: transformers takes half a minute to load 49,152 from a file."""
+    whole = AutoTokenizer.from_pretrained(smol_directory)
+    return whole.train_new_from_iterator(["17 + 25 is 42", "Hi there, Zoë!"], vocab_size=300)
 
 
 def a_model(config: PreTrainedConfig) -> PreTrainedModel:
@@ -54,6 +56,14 @@ def a_model(config: PreTrainedConfig) -> PreTrainedModel:
         if name.endswith("bias"):  # which begin as zeros, and would hide that they are lost
             torch.nn.init.normal_(weight)
     return model
+
+
+@pytest.fixture(scope="module")
+def tiny(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tiny")
+    a_model(LlamaConfig(**SIZES, vocab_size=len(tokenizer))).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -75,13 +85,11 @@ def test_what_is_loaded_from_the_file_is_the_model_bit_by_bit(
     assert theirs(special)["input_ids"] == tokenizer(special)["input_ids"]
 
 
-def test_a_rounded_file_keeps_its_vectors_whole_and_is_smaller(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    whole = export_gguf(str(tiny_model), tmp_path / "whole", None, ollama=False)
+def test_a_rounded_file_keeps_its_vectors_whole_and_is_smaller(tiny: Path, tmp_path: Path) -> None:
+    whole = export_gguf(str(tiny), tmp_path / "whole", None, ollama=False)
     assert whole.agreement == 1.0
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), None
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny), None
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
     path = tmp_path / "rounded.gguf"
     write_gguf(path, model, tokenizer, "q8_0", "tiny")
     kinds = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(path).tensors}
@@ -93,17 +101,17 @@ def test_a_rounded_file_keeps_its_vectors_whole_and_is_smaller(
 
 
 def test_a_file_that_answers_otherwise_is_told_and_not_kept(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upside_down = "agentscope_tuner.engine.gguf_file._arranged"
     monkeypatch.setattr(upside_down, lambda model, key, tensor: tensor.flip(0).numpy().copy())
     with pytest.raises(RunError, match="of 72 greedy tokens only"):
-        export_gguf(str(tiny_model), tmp_path / "out", None, ollama=False)
+        export_gguf(str(tiny), tmp_path / "out", None, ollama=False)
     assert [*tmp_path.iterdir()] == []
 
 
-def test_ollama_gets_a_modelfile(tiny_model: Path, tmp_path: Path) -> None:
-    export_gguf(str(tiny_model), tmp_path / "tiny", None, ollama=True)
+def test_ollama_gets_a_modelfile(tiny: Path, tmp_path: Path) -> None:
+    export_gguf(str(tiny), tmp_path / "tiny", None, ollama=True)
     modelfile = (tmp_path / "tiny" / "Modelfile").read_text()
     assert modelfile == 'FROM ./tiny.gguf\nPARAMETER stop "<|im_end|>"\n'
     assert (tmp_path / "tiny" / "tiny.gguf").is_file()
@@ -129,7 +137,7 @@ def test_a_scaled_rotary_embedding_is_refused(
         write_gguf(tmp_path / "x.gguf", a_model(config), tokenizer, "f32", "x")
 
 
-def test_a_model_tuned_in_full_has_no_adapter(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_model_tuned_in_full_has_no_adapter(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no adapter: it was tuned in full"):
-        export_adapter(str(tiny_model), tmp_path / "out")
+        export_adapter(str(tiny), tmp_path / "out")
     assert not (tmp_path / "out").exists()
