@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster test-types storm-cluster bench-driver lint setup bench bench-quick bench-viewer against-peers league curves attack clean
+.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster test-types storm-cluster bench-driver lint setup bench bench-quick bench-viewer against-peers league curves attack docs clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -95,6 +95,11 @@ curves: $(READY)
 ## make attack: what docs/reliability.md promises, under attack (about half an hour); PART=kills for one
 attack: $(READY)
 	PYTHONPATH=tests:tests/rollout:tests/chat $(BIN)/python -m attack $(PART)
+
+## make docs: the documentation as a site, build/site/index.html; every warning is an error
+docs: $(READY)
+	$(BIN)/sphinx-build -q -E -a -W --keep-going -c docs . build/site
+	@echo build/site/index.html
 
 setup: $(READY)
 

@@ -88,8 +88,8 @@ async def select_model(
             `execution_time` (seconds), `input_tokens`, `output_tokens` and `total_tokens`, which
             are left out if the model does not report them, `usage` with all three.
         train_dataset: The tasks; `total_steps` limits their number.
-        candidate_models: Two or more chat models, model paths, runs or checkpoints, or
-            `TunerModelConfig`s; one is loaded at a time. All meet the same tasks.
+        candidate_models: Two or more chat models, model paths, runs, checkpoints or models as
+            `TunerModelConfig` says; one is loaded at a time. All meet the same tasks.
         max_threads: Tasks under way at once.
 
     Returns:
