@@ -1,8 +1,8 @@
 """Write the example's tasks: sums and differences of two one-digit numbers.
 
 The tasks come from reasoning-gym's `chain_sum` and are laid out as the guide has it, one JSON
-object a line in `data/train.jsonl` and `data/test.jsonl`. No task of one split is in the other: what
-rises on the held-out ones was learnt from others.
+object a line in `data/train.jsonl` and `data/test.jsonl`. No task of one split is in the other:
+what rises on the held-out ones was learnt from others.
 """
 
 import json
