@@ -96,11 +96,15 @@ async def ask(model: ChatModelBase, text: str, *, max_tokens: int) -> str:
 
 
 def message_fields(response: Any) -> dict[str, Any] | None:
-    """A message as plain data; None if it is no message of AgentScope's."""
+    """A message as plain data, without its id and its time; None if it is no message of
+    AgentScope's."""
     if not isinstance(response, import_module("agentscope.message").Msg):
         return None
-    fields: dict[str, Any] = response.to_dict() if MAJOR == 1 else response.model_dump(mode="json")
-    return fields
+    fields = {"name", "role", "content", "metadata", "structured_output"}
+    if MAJOR > 1:
+        dumped: dict[str, Any] = response.model_dump(mode="json", include=fields)
+        return dumped
+    return {name: value for name, value in response.to_dict().items() if name in fields}
 
 
 def message_of(fields: dict[str, Any]) -> Any:

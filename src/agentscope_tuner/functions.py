@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +37,18 @@ def reference_to(function: Function) -> str | None:
     if module.__package__ and module.__name__ != "__main__":
         return f"{module.__name__}:{name}"
     return f"{_from_here(Path(file))}:{name}"
+
+
+def described(function: Function) -> dict[str, str]:
+    """`name` of a function, as `reference_to` has it where it can, and its `source`, which is
+    empty where there is none to read."""
+    plain = inspect.unwrap(function)
+    name = reference_to(function) or str(getattr(plain, "__qualname__", type(plain).__name__))
+    try:
+        source = inspect.getsource(plain if inspect.isroutine(plain) else type(plain))
+    except (OSError, TypeError):
+        source = ""
+    return {"name": name, "source": textwrap.dedent(source)}
 
 
 def load_function(reference: str) -> Function:

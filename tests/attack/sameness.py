@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.monitor.jsonl import read_metrics
+from agentscope_tuner.runs.card import CARD
 from agentscope_tuner.runs.index import index_path, read_lines
 
 CLOCKS = ("time/", "throughput/", "seconds")
@@ -81,6 +82,8 @@ def _read_at(name: Path, read: Read) -> Read:
 
 
 def _checkpoint_file(path: Path) -> Any:
+    if path.name == CARD:
+        return path.read_text().replace(path.parents[1].name, "run")
     if path.suffix != ".pt":
         return path.read_bytes()
     state = load_state(path)

@@ -28,6 +28,28 @@ def test_a_run_becomes_a_plain_model(astuner: Astuner, tuned: Path) -> None:
     assert [path.name for path in Path("out").iterdir()] == ["model"]
 
 
+def test_a_checkpoint_and_what_is_exported_have_a_model_card(
+    astuner: Astuner, tuned: Path, tiny_model: Path
+) -> None:
+    card = (tuned / "global_step_2" / "README.md").read_text()
+    assert "# first, step 2" in card
+    assert "A success is an answer of an even number of letters" in card  # the judge's source
+    assert "| `test`, 4 tasks |" in card
+    assert astuner("export", tuned, "out").code == 0
+    assert Path("out/README.md").read_text() == card
+    # A model that no run has made has none.
+    assert astuner("export", tiny_model, "plain").code == 0
+    assert not Path("plain/README.md").exists()
+
+
+def test_a_card_may_be_written_on(astuner: Astuner, tuned: Path) -> None:
+    with (tuned / "global_step_2" / "README.md").open("a") as card:
+        card.write("My own words.\n")
+    ended = astuner("export", tuned, "out")
+    assert ended.code == 0, ended.err
+    assert "global_step_2 is exported" in ended.out
+
+
 def test_the_precision_can_be_chosen(astuner: Astuner, tuned: Path) -> None:
     assert astuner("export", tuned / "global_step_2", "half", "--dtype", "bfloat16").code == 0
     original, exported = weights(tuned / "global_step_2"), weights(Path("half"))
@@ -80,7 +102,7 @@ def test_a_gguf_file_says_that_it_was_loaded_again(astuner: Astuner, tuned: Path
         f"{tuned}/global_step_2 is exported to out/out.gguf\n"
         "loaded again, 100% of its greedy tokens are the original's\n"
     )
-    assert {path.name for path in Path("out").iterdir()} == {"out.gguf", "Modelfile"}
+    assert {path.name for path in Path("out").iterdir()} == {"out.gguf", "Modelfile", "README.md"}
 
 
 def test_an_option_of_another_format_is_refused(astuner: Astuner, tuned: Path) -> None:

@@ -33,12 +33,14 @@ def test_a_run_says_which_versions_model_and_data_made_it(tmp_path, tiny_model, 
             tokenizer,
             model={"path": str(tiny_model), "directory": tiny_model},
             datasets={"train": str(sums), "hub": "openai/gsm8k"},
+            judge={"name": "main.py:judge", "source": "async def judge(): ..."},
         )
     versions = json.loads((tmp_path / "versions.json").read_text())
     assert {"torch", "transformers", "agentscope"} <= versions["packages"].keys()
     assert versions["model"]["path"] == str(tiny_model)
     assert len(versions["model"]["digest"]) == 64
     assert versions["datasets"]["hub"] == {"path": "openai/gsm8k"}
+    assert versions["judge"]["name"] == "main.py:judge"
     assert versions["formats"]["rollouts"] == 2
     assert (tmp_path / "tokenizer" / "tokenizer.json").is_file()
     assert tokenizer.saved == 1

@@ -11,6 +11,8 @@ from pathlib import Path
 from agentscope_tuner.checkpoint.durable import write_atomically
 
 MANIFEST = Path("tuner_state", "manifest.json")
+LEFT_OUT = (MANIFEST, Path("README.md"))
+"""Not listed: itself, and the card, which its owner may write on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Manifest:
     metrics: dict[str, float]
     """What was known of the model at this step; `keep_best` compares these."""
     files: dict[str, FileRecord]
-    """By path relative to the checkpoint, with forward slashes; the manifest itself is left out."""
+    """By path relative to the checkpoint, with forward slashes, without those `LEFT_OUT`."""
 
     @classmethod
     def of(cls, checkpoint: Path, step: int, metrics: Mapping[str, float]) -> Manifest:
@@ -94,7 +96,7 @@ def _problem(path: Path, expected: FileRecord) -> str | None:
 def _files(checkpoint: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(checkpoint.rglob("*")):
         name = path.relative_to(checkpoint)
-        if path.is_file() and name != MANIFEST:
+        if path.is_file() and name not in LEFT_OUT:
             yield name.as_posix(), path
 
 

@@ -71,16 +71,32 @@ def export(
     ollama: Annotated[
         bool, typer.Option("--ollama", help="Write a Modelfile beside the file (gguf).")
     ] = False,
+    repository: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="OWNER/NAME",
+            help="Upload the directory to this repository of the Hugging Face hub, too.",
+            show_default=False,
+        ),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody read a repository that --push makes.")
+    ] = False,
 ) -> None:
     """Write a tuned model by itself: as Hugging Face has it, adapters merged, or as a GGUF file.
 
-    A GGUF file is loaded again, and its greedy tokens are compared, before it is there.
+    A model card is beside it. A GGUF file is loaded again, and its greedy tokens are compared,
+    before it is there.
 
     **Example:** `astuner export checkpoints/AgentScope/first my-model --format gguf --quantize
     q8_0`
     """
     from agentscope_tuner.engine import export as exports
+    from agentscope_tuner.engine.push import make_repository, push
 
+    if public and repository is None:
+        raise InputError("--public is for --push.")
     only: dict[str, tuple[Any, Format]] = {
         "--dtype": (dtype, Format.HF),
         "--quantize": (quantize, Format.GGUF),
@@ -89,6 +105,8 @@ def export(
     for option, (given, its_format) in only.items():
         if given is not None and form is not its_format:
             raise InputError(f"{option} is for --format {its_format}, not for {form}.")
+    if repository is not None:
+        make_repository(repository, public=public)
     match form:
         case Format.HF:
             origin = exports.export_model(source, output, dtype)
@@ -98,5 +116,7 @@ def export(
             done = exports.export_gguf(source, output, quantize, ollama=ollama)
             print(f"{done.origin} is exported to {done.path}")
             print(f"loaded again, {done.agreement:.0%} of its greedy tokens are the original's")
-            return
-    print(f"{origin} is exported to {output}")
+    if form is not Format.GGUF:
+        print(f"{origin} is exported to {output}")
+    if repository is not None:
+        print(f"uploaded: {push(output, repository)}")

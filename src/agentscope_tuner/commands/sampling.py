@@ -91,7 +91,8 @@ async def sample(
             build_rollout_experience(config, rollouts, record, operators) if taskset else None
         )
         loop = SamplingLoop(rollouts, experience, taskset, evaluations, record, config.seed, stop)
-        status = await recorded(loop, config, place, files, record, store, stop)
+        rewarding = judge_func or workflow_func
+        status = await recorded(loop, config, place, files, record, store, stop, rewarding)
     return TuneResult(
         run_directory=place.directory,
         metrics=record.metrics,

@@ -136,7 +136,8 @@ async def run(
         if state is not None:
             loop.load_state_dict(state["loop"])
             restore_random_state(state["random"])
-        status = await recorded(loop, config, place, files, record, store, stop)
+        rewarding = judge_func or workflow_func
+        status = await recorded(loop, config, place, files, record, store, stop, rewarding)
     if status == "interrupted":
         console.note(
             f"stopped after step {loop.step} of {taskset.total_steps}, all is saved; go on with "

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from agentscope_tuner.checkpoint.run_state import FILE_NAME as STATE_FILE
 from agentscope_tuner.engine.source import TUNER_STATE, find_source
 from agentscope_tuner.errors import InputError, RunError
 from agentscope_tuner.inference.loading import (
@@ -27,6 +28,8 @@ from agentscope_tuner.inference.loading import (
     quiet_transformers,
     resolve_model,
 )
+from agentscope_tuner.runs.card import Form, write_card
+from agentscope_tuner.runs.files import RunFiles
 from agentscope_tuner.training.learner import ADAPTER_DIRECTORY
 
 
@@ -43,6 +46,7 @@ def export_model(source: str, output: Path, dtype: str | None = None) -> Path:
         if dtype is not None:
             with quiet_transformers():
                 load_model(directory, getattr(torch, dtype)).save_pretrained(building)
+        _write_card(directory, building, "hf")
     return directory
 
 
@@ -59,6 +63,7 @@ def export_adapter(source: str, output: Path) -> Path:
                 f"{directory} has no adapter: it was tuned in full. Export it with --format hf."
             )
         shutil.copytree(adapter, building, dirs_exist_ok=True)
+        _write_card(directory, building, "adapter")
     return directory
 
 
@@ -83,6 +88,7 @@ def export_gguf(source: str, output: Path, weights: str | None, *, ollama: bool)
         agreement = compare(path, model, tokenizer, lossless=lossless)
         if ollama:
             (building / "Modelfile").write_text(_modelfile(path.name, tokenizer), encoding="utf-8")
+        _write_card(directory, building, "gguf")
     return Exported(directory, output / path.name, agreement)
 
 
@@ -121,6 +127,13 @@ def _whole_or_not_there(output: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise RunError(f"The disk is full: {output} was not written.") from error
         raise
+
+
+def _write_card(checkpoint: Path, building: Path, form: Form) -> None:
+    """The card of a run's model. A model that is not in its run keeps what it has."""
+    run, (_, _, step) = checkpoint.parent, checkpoint.name.partition("global_step_")
+    if (run / STATE_FILE).is_file() and step.isdecimal():
+        write_card(building, RunFiles(run), int(step), form)
 
 
 def _copy(directory: Path, target: Path, *, weights: bool) -> None:

@@ -19,12 +19,15 @@ from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.engine.advice import Advice
 from agentscope_tuner.engine.callbacks import Callback, Callbacks
 from agentscope_tuner.engine.limits import Limits, LimitSettings
+from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.alerts import Alerts
 from agentscope_tuner.monitor.base import Monitor, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.curve import draw_reward_curve
 from agentscope_tuner.monitor.jsonl import FILE_NAME, read_metrics
 from agentscope_tuner.monitor.summary import RunSummary
+from agentscope_tuner.runs.card import write_card
+from agentscope_tuner.runs.files import RunFiles
 from agentscope_tuner.runs.live import LiveFile
 from agentscope_tuner.runs.log import RunLog
 from agentscope_tuner.runs.writer import RolloutWriter
@@ -64,6 +67,7 @@ class RunRecord:
         self._lock = lock
         self._store = store
         self._rollouts = RolloutWriter(info.directory)
+        self._files = RunFiles(info.directory)
         self._live = LiveFile(info.directory, total_steps)
         self._log_file = RunLog(info.directory)
         self._limits = Limits(limits)
@@ -142,6 +146,10 @@ class RunRecord:
             save(directory)
             state = {"loop": dict(loop_state), "random": random_state()}
             save_state(directory / "tuner_state" / LOOP_STATE, state)
+            try:
+                write_card(directory, self._files, step)
+            except InputError as error:  # a run does not end for its card
+                logger.warning("The checkpoint of step %d has no model card: %s", step, error)
 
         self._lock.refuse_lost()
         self.console.phase("saving", None)

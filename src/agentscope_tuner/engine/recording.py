@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from agentscope_tuner.checkpoint.run_state import RunStatus
 from agentscope_tuner.checkpoint.store import CheckpointStore
@@ -11,6 +12,7 @@ from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.engine.record import RunRecord
 from agentscope_tuner.engine.run_directory import RunPlace, write_configuration
 from agentscope_tuner.engine.stop import StopRequest
+from agentscope_tuner.functions import described
 from agentscope_tuner.runs.identity import write_identity
 
 
@@ -30,8 +32,12 @@ async def recorded(
     record: RunRecord,
     store: CheckpointStore,
     stop: StopRequest,
+    rewarding: Callable[..., Any] | None,
 ) -> RunStatus:
-    """Run the loop. Returns how it ended."""
+    """Run the loop. Returns how it ended.
+
+    `rewarding` is the function that gives the reward; None: nothing does.
+    """
     status: RunStatus = "failed"
     try:
         with store.naming_failures(), stop.listening(record.console):
@@ -47,6 +53,7 @@ async def recorded(
                 },
                 datasets={"train": inputs.taskset.path}
                 | {dataset.name: dataset.path for dataset in inputs.eval_tasksets},
+                judge=rewarding and described(rewarding),
             )
             status = "finished" if await loop.run() else "interrupted"
     finally:

@@ -48,12 +48,14 @@ def write_identity(
     tokenizer: SavedTokenizer,
     model: Mapping[str, Any],
     datasets: Mapping[str, str | None],
+    judge: Mapping[str, str] | None,
 ) -> None:
     """Write `versions.json`, and the tokenizer unless it is there.
 
     Args:
         model: `path` as it was given, and the `directory` that it was found in.
         datasets: the datasets' paths by what they are for (`train`, the names of evaluation sets).
+        judge: `name` and `source` of the function that gives the reward; None: nothing does.
     """
     versions = {
         "format": formats.IDENTITY,
@@ -70,6 +72,7 @@ def write_identity(
         "datasets": {
             name: {"path": path, **data_revision(path)} for name, path in datasets.items() if path
         },
+        "judge": judge,
     }
     write_atomically(run_directory / VERSIONS, json.dumps(versions, indent=1).encode())
     _keep_tokenizer(run_directory / TOKENIZER, tokenizer)
