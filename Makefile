@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster test-types storm-cluster bench-driver lint setup bench bench-quick bench-viewer against-peers league curves attack docs clean
+.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster test-types storm-cluster bench-driver lint setup bench bench-quick bench-viewer against-peers against-trinity league curves attack docs clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -83,6 +83,10 @@ bench-viewer: $(READY)
 ## make against-peers: the same numbers through TRL's, Trinity-RFT's and verl's own functions (3 minutes)
 against-peers: $(READY)
 	$(BIN)/python benchmarks/against_peers.py
+
+## make against-trinity: exported configurations through Trinity-RFT's own loader and validators (a minute)
+against-trinity: $(READY)
+	$(BIN)/python benchmarks/against_trinity.py
 
 ## make league: the demo under every learning rule, for docs/league.md (two hours; RUNS=4 for the next four)
 league: $(READY)

@@ -74,7 +74,7 @@ TRINITY = Environment(
     (
         *(TORCH, "transformers==5.23.0", "ray==2.60.0", "tensordict==0.15.3", "omegaconf==2.3.0"),
         *("hydra-core==1.3.8", "codetiming==1.4.0", "pandas==3.1.1", "datasets==5.2.0"),
-        *("tensorboard==2.21.0", "sqlalchemy==2.1.9", "greenlet==3.5.6"),
+        *("tensorboard==2.21.0", "sqlalchemy==2.1.9", "greenlet==3.5.6", "peft==0.21.2"),
     ),
     alone=("trinity-rft==0.6.0", "verl==0.8.0"),
 )

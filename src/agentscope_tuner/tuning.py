@@ -129,6 +129,10 @@ def tune(
         functions={key: reference_to(given) for key, given in functions.items() if given},
         overrides=invocation.settings,
     )
+    if invocation.command == "export-config":  # nothing but the configuration is looked at
+        assert invocation.report is not None
+        invocation.report(config)
+        raise SystemExit(0)
     os.environ.update(config.explorer.env_vars)  # before the functions' files are imported
     workflow_func = _function(workflow_func, config.workflow.workflow_func)
     judge_func = _function(judge_func, config.workflow.judge_func)

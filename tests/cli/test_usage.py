@@ -26,6 +26,7 @@ COMMANDS = (
     "check",
     "evaluate",
     "export",
+    "export-config",
     "serve",
     "chat",
     "runs",

@@ -14,6 +14,7 @@ from agentscope_tuner.cli.diagnose import diagnose
 from agentscope_tuner.cli.environment import disable, enable, env
 from agentscope_tuner.cli.evaluate import evaluate
 from agentscope_tuner.cli.export import export
+from agentscope_tuner.cli.export_config import export_config
 from agentscope_tuner.cli.options import PASS_ON
 from agentscope_tuner.cli.prompt import prompt
 from agentscope_tuner.cli.rescore import rescore
@@ -57,7 +58,7 @@ def _show_version() -> None:
     raise typer.Exit
 
 
-PROGRAM_COMMANDS = (run, check, evaluate)
+PROGRAM_COMMANDS = (run, check, evaluate, export_config)
 """Those that run a script or a configuration."""
 OTHER_COMMANDS = (
     export,
@@ -75,7 +76,7 @@ OTHER_COMMANDS = (
     disable,
     env,
 )
-COMMANDS = [command.__name__ for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
+COMMANDS = [command.__name__.replace("_", "-") for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
 
 for command in PROGRAM_COMMANDS:
     app.command(context_settings=PASS_ON)(command)

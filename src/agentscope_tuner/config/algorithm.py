@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from agentscope_tuner.config.keys import Section, effect
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
@@ -155,9 +155,14 @@ class Algorithm(Section):
         dict, "Bounds of the correction, over its defaults: cap, or low and high."
     )
 
+    @field_validator("kl_loss_fn")
+    @classmethod
+    def _none_is_empty(cls, value: str | None) -> str | None:
+        return None if value == "none" else value
+
     @model_validator(mode="after")
     def _weights_weigh_something(self) -> Self:
-        if self.kl_loss_fn_args.kl_coef and self.kl_loss_fn in (None, "none"):
+        if self.kl_loss_fn_args.kl_coef and self.kl_loss_fn is None:
             raise ValueError("kl_loss_fn_args.kl_coef has no effect without a kl_loss_fn")
         if self.entropy_loss_fn_args.entropy_coef and self.entropy_loss_fn == "none":
             raise ValueError("entropy_loss_fn_args.entropy_coef has no effect with none")

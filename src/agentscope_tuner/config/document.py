@@ -86,6 +86,12 @@ function of Trinity's would do is the business of the workflow and judge functio
 given, so keys that are for them alone have no meaning here. A key that is on neither page is an
 error.
 
+`astuner export-config main.py --trinity` writes a configuration in this form, whole: what it says
+is read back as it was. What Trinity has no place for stands in comments at its head, each with the
+reason; a rule, a selector or an operator that Trinity does not know is refused, and so is a model
+without `max_model_len`. `make against-trinity` has Trinity-RFT 0.6's own loader and validators read
+one of every rule that both have, and finds every value as it was written.
+
 ## Other names
 
 """

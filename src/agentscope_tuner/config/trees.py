@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -112,6 +112,24 @@ def overridden(tree: Tree, settings: Mapping[str, Any]) -> Tree:
     for key, value in settings.items():
         tree = _replaced(tree, key.split("."), value, key)
     return tree
+
+
+def planted(tree: Tree, path: Sequence[str | int], value: Any) -> Tree:
+    """`tree` with a value at `path`; sections and items of lists come to be on the way."""
+    return cast(Tree, _grown(tree, path, value))
+
+
+def _grown(node: Any, path: Sequence[str | int], value: Any) -> Any:
+    if not path:
+        return value
+    first, rest = path[0], path[1:]
+    if isinstance(first, int):
+        items = list(node or [])
+        items += [None] * (first + 1 - len(items))
+        items[first] = _grown(items[first], rest, value)
+        return items
+    below = node or {}
+    return {**below, first: _grown(below.get(first), rest, value)}
 
 
 def _replaced(node: Any, path: Sequence[str], value: Any, key: str) -> Any:

@@ -12,6 +12,8 @@ TYPES = ("mix", "mix_chord")
 AUXILIARY = ("buffer", "trainer_input", "auxiliary_buffers")
 STRATEGY = ("algorithm", "sample_strategy")
 ARGUMENTS = ("algorithm", "sample_strategy_args")
+NAME = "sft_dataset"
+"""Of that buffer, where none is given."""
 MOVED = ("path", "split", "subset_name")
 SAID_ELSEWHERE = ("name", "storage_type", "schema_type", "format", "total_epochs")
 """Keys of such a buffer that follow from its being expert data."""
@@ -28,7 +30,7 @@ def with_experts_in_their_place(tree: Mapping[str, Any]) -> Tree:
     if not isinstance(algorithm, dict) or algorithm.get("algorithm_type") not in TYPES:
         return result
     arguments = dict(algorithm.get("sample_strategy_args") or {})
-    name = arguments.pop("sft_dataset_name", "sft_dataset")
+    name = arguments.pop("sft_dataset_name", NAME)
     ratio = arguments.pop("expert_data_ratio", None)
     if algorithm.get("sample_strategy") == "mix":
         result = without(result, STRATEGY)
@@ -50,6 +52,28 @@ def with_experts_in_their_place(tree: Mapping[str, Any]) -> Tree:
         if buffer:
             result = overridden(result, {".".join(path): buffer})
     return result
+
+
+def with_experts_in_trinitys_place(tree: Tree) -> Tree:
+    """The opposite: `buffer.experts` as an auxiliary buffer, with `mix` and `mix_chord`."""
+    buffer = dict(tree["buffer"])
+    experts = buffer.pop("experts", {})
+    tree = {**tree, "buffer": buffer}
+    if tree["algorithm"]["algorithm_type"] not in TYPES:
+        return tree
+    settings: Tree = {
+        ".".join(STRATEGY): "mix",
+        ".".join((*ARGUMENTS, "sft_dataset_name")): NAME,
+        ".".join((*AUXILIARY, NAME, "storage_type")): "file",
+        ".".join((*AUXILIARY, NAME, "format")): {
+            "prompt_type": "messages",
+            "messages_key": "messages",
+        },
+    }
+    for key, value in experts.items():
+        above = (*AUXILIARY, NAME) if key in MOVED else ARGUMENTS
+        settings[".".join((*above, key))] = value
+    return overridden(tree, settings)
 
 
 def _refuse_other_fields(name: str, buffer: Mapping[str, Any]) -> None:

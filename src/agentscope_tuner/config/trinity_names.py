@@ -37,11 +37,11 @@ def under_our_names(tree: Mapping[str, Any]) -> tuple[Tree, dict[Path, Path]]:
     result: Tree = dict(tree)
     moved: dict[Path, Path] = {}
     for row in other_names():
-        written, ours = _path(row.name), _path(row.why)
+        written, ours = path_of(row.name), path_of(row.why)
         if contains(tree, written):
             value = value_at(tree, written)
-            result = without(result, written)
-        elif _path(row.section)[-1] == 0 and contains(tree, _path(row.section)):
+            result = _emptied(result, written)
+        elif path_of(row.section)[-1] == 0 and contains(tree, path_of(row.section)):
             value = None if contains(tree, ours) else row.default
         else:
             continue
@@ -56,6 +56,14 @@ def under_our_names(tree: Mapping[str, Any]) -> tuple[Tree, dict[Path, Path]]:
         result = overridden(result, {row.why: value})
         moved[ours] = written
     return result, moved
+
+
+def _emptied(tree: Tree, path: Path) -> Tree:
+    """`tree` without what was written at `path`, and the sections that this leaves empty."""
+    tree = without(tree, path)
+    while (path := path[:-1]) and contains(tree, path) and value_at(tree, path) in ({}, []):
+        tree = without(tree, path)
+    return tree
 
 
 def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
@@ -77,7 +85,9 @@ def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
             f"and say so in buffer.trainer_input.experience_buffer.format ({fields})"
         )
     moved = ("path", "split", "subset_name")
+    said = {*wanted, *(["prompt_key"] if algorithm == "cpt" else [])}
     kept = {key: value for key, value in buffer.items() if key not in (*moved, "storage_type")}
+    kept["format"] = {key: value for key, value in form.items() if key not in said}
     taskset = {key: buffer[key] for key in moved if key in buffer}
     if algorithm == "cpt":
         taskset["text_key"] = form.get("prompt_key", "prompt")
@@ -94,9 +104,37 @@ def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
     return result if batch is None else overridden(result, {"buffer.batch_size": batch})
 
 
+def with_data_in_trinitys_place(tree: Tree) -> Tree:
+    """The opposite: what learns from the dataset's samples, in Trinity's mode `train`."""
+    algorithm = _section(tree, "algorithm").get("algorithm_type")
+    taskset = dict(_section(tree, TASKSET))
+    text_key = taskset.pop("text_key", None)
+    if algorithm not in ("sft", *FORMS):
+        return overridden(tree, {TASKSET: taskset})
+    wanted = FORMS.get(algorithm, CONVERSATIONS)
+    form: Tree = {key: values[0] for key, values in wanted.items()}
+    if algorithm == "cpt":
+        form["prompt_key"] = text_key
+    moved: Tree = {
+        key: taskset.pop(key) for key in ("path", "split", "subset_name") if key in taskset
+    }
+    buffer = _section(tree, "buffer.trainer_input.experience_buffer")
+    experience_buffer: Tree = {**buffer, **moved, "storage_type": "file", "format": form}
+    tree = overridden(
+        tree,
+        {
+            "mode": "train",
+            TASKSET: taskset,
+            "buffer.trainer_input.experience_buffer": experience_buffer,
+            "buffer.train_batch_size": _section(tree, "buffer")["batch_size"],
+        },
+    )
+    return without(tree, ("buffer", "batch_size"))
+
+
 def _with_text_in_its_place(tree: Tree) -> Tree:
     """What `cpt` reads is the field that Trinity's `format.prompt_key` of the dataset names."""
-    written = _path(f"{TASKSET}.format.prompt_key")
+    written = path_of(f"{TASKSET}.format.prompt_key")
     reads = _section(tree, "algorithm").get("algorithm_type") == "cpt"
     if not reads or not contains(tree, written):
         return tree
@@ -105,10 +143,11 @@ def _with_text_in_its_place(tree: Tree) -> Tree:
 
 
 def _section(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
-    path = _path(name)
+    path = path_of(name)
     found = value_at(tree, path) if contains(tree, path) else None
     return found if isinstance(found, dict) else {}
 
 
-def _path(name: str) -> Path:
+def path_of(name: str) -> Path:
+    """`a.0.b` as `("a", 0, "b")`."""
     return tuple(int(part) if part.isdecimal() else part for part in name.split("."))

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from agentscope_tuner.config import keys
 from agentscope_tuner.config.keys import Outcome, Section, section_of
 from agentscope_tuner.config.schema import Config
+from agentscope_tuner.config.trees import Tree
 from agentscope_tuner.errors import InputError
 
 
@@ -57,8 +58,17 @@ def dump(config: Config, path: str | Path) -> None:
 
     Keys that have no effect are written only if they were set.
     """
-    text = yaml.dump(_plain(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    Path(path).write_text(config_text(config), encoding="utf-8")
+
+
+def config_text(config: Config) -> str:
+    """What `dump` writes."""
+    return text_of(_plain(config))
+
+
+def text_of(tree: Tree) -> str:
+    """A tree as YAML that `load` reads as it is."""
+    return yaml.dump(_escaped(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -95,7 +105,7 @@ def _plain(section: Section) -> dict[str, Any]:
         if section_of(field) is None:
             extra: Any = field.json_schema_extra
             if extra["outcome"] is Outcome.EFFECT or name in section.model_fields_set:
-                plain[name] = _escaped(value)
+                plain[name] = value
         elif isinstance(value, list):
             plain[name] = [_plain(item) for item in value]
         elif below := _plain(value):
