@@ -25,6 +25,7 @@ COMMANDS = (
     "run",
     "check",
     "evaluate",
+    "init",
     "export",
     "export-config",
     "serve",

@@ -12,6 +12,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(ROOT.glob("examples/**/*.md")),
+    ROOT / "src" / "agentscope_tuner" / "cli" / "project" / "README.md",
     ROOT / "benchmarks" / "README.md",
 ]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

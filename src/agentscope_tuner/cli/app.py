@@ -15,6 +15,7 @@ from agentscope_tuner.cli.environment import disable, enable, env
 from agentscope_tuner.cli.evaluate import evaluate
 from agentscope_tuner.cli.export import export
 from agentscope_tuner.cli.export_config import export_config
+from agentscope_tuner.cli.init import init
 from agentscope_tuner.cli.options import PASS_ON
 from agentscope_tuner.cli.prompt import prompt
 from agentscope_tuner.cli.rescore import rescore
@@ -28,8 +29,9 @@ from agentscope_tuner.cli.view import view
 app = typer.Typer(
     name="astuner",
     help="Tune the model behind an agent by reinforcement learning, on the machine you have.",
-    epilog="A first session: `astuner check main.py`, `astuner run main.py --set name=first`, "
-    "`astuner runs`, `astuner diagnose checkpoints/AgentScope/first`, "
+    epilog="A first session: `astuner init my-agent`, `astuner check main.py`, "
+    "`astuner run main.py --set name=first`, `astuner runs`, "
+    "`astuner diagnose checkpoints/AgentScope/first`, "
     "`astuner evaluate main.py --model <the original> --model checkpoints/AgentScope/first`, "
     "`astuner export checkpoints/AgentScope/first my-model`.",
     no_args_is_help=True,
@@ -61,6 +63,7 @@ def _show_version() -> None:
 PROGRAM_COMMANDS = (run, check, evaluate, export_config)
 """Those that run a script or a configuration."""
 OTHER_COMMANDS = (
+    init,
     export,
     serve,
     chat,
