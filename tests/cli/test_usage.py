@@ -25,6 +25,7 @@ COMMANDS = (
     "run",
     "check",
     "evaluate",
+    "sweep",
     "init",
     "export",
     "export-config",

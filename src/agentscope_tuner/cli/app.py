@@ -24,6 +24,7 @@ from agentscope_tuner.cli.runs import runs
 from agentscope_tuner.cli.select import select
 from agentscope_tuner.cli.serve import serve
 from agentscope_tuner.cli.show import show
+from agentscope_tuner.cli.sweep import sweep
 from agentscope_tuner.cli.view import view
 
 app = typer.Typer(
@@ -60,7 +61,7 @@ def _show_version() -> None:
     raise typer.Exit
 
 
-PROGRAM_COMMANDS = (run, check, evaluate, export_config)
+PROGRAM_COMMANDS = (run, check, evaluate, sweep, export_config)
 """Those that run a script or a configuration."""
 OTHER_COMMANDS = (
     init,
