@@ -24,9 +24,14 @@ def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
+def fences(page: Path) -> list[tuple[str, str]]:
+    """Language and text of the fenced blocks, in their order."""
+    return _BLOCK.findall(text_of(page))
+
+
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks in a language."""
-    return [code for name, code in _BLOCK.findall(text_of(page)) if name == language]
+    return [code for name, code in fences(page) if name == language]
 
 
 def code(page: Path) -> Iterator[str]:
