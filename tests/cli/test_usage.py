@@ -183,7 +183,7 @@ def test_what_needs_a_call_of_tune_is_refused_without_one(
 ) -> None:
     ended = astuner(*arguments, preview)
     assert ended.code == 2
-    assert "ended without a call of tune()" in ended.err
+    assert "ended without a call of tune()" in " ".join(ended.err.split())
 
 
 def test_an_error_in_a_script_is_shown_from_its_own_first_line(
