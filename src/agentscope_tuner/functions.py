@@ -68,6 +68,13 @@ def load_function(reference: str) -> Function:
     return function
 
 
+def load_script_module(name: str) -> None:
+    """Load the script that is a module of this name in another process; nothing for any other."""
+    if name.startswith(SCRIPT_PREFIX):
+        file = name.removeprefix(SCRIPT_PREFIX).replace("%2E", ".").replace("%25", "%")
+        _load_file(Path(file))
+
+
 def _from_here(file: Path) -> Path:
     """Relative to the working directory if it lies below it."""
     file, here = file.resolve(), Path.cwd().resolve()

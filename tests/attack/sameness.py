@@ -21,6 +21,8 @@ CLOCKS = ("time/", "throughput/", "seconds")
 """In the keys of metrics that a clock decides."""
 TIMES = {"seconds", "began", "judge_seconds", "log", "offset", "length"}
 """Fields of a rollout, or of its line in the index, that a clock decides."""
+MADE_ANEW = {"manifest.json", ".metadata"}
+"""Files of a checkpoint that have checksums of the others, what a clock said, or a drawn number."""
 LEFTOVERS = (".tmp", ".old", ".retired")
 
 
@@ -65,8 +67,7 @@ def _parts(expected: Path) -> Iterator[tuple[str, Read]]:
         yield path.relative_to(expected).as_posix(), _read_at(path.relative_to(expected), _rollouts)
     for checkpoint in CheckpointStore(expected).steps().values():
         for path in sorted(checkpoint.rglob("*")):
-            # The manifest has the checksums of the others, and what a clock said.
-            if path.is_file() and path.name != "manifest.json":
+            if path.is_file() and path.name not in MADE_ANEW:
                 name = path.relative_to(expected)
                 yield name.as_posix(), _read_at(name, _checkpoint_file)
 

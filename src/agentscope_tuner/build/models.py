@@ -11,6 +11,7 @@ import torch
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.build.data import reader, samples_of
+from agentscope_tuner.build.ranks import build_ranks, refuse_other_learners_checkpoint
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.config.algorithm import AdamW
 from agentscope_tuner.config.schema import Config
@@ -42,6 +43,7 @@ from agentscope_tuner.training.critic import LocalCritic
 from agentscope_tuner.training.learner import LEARNER_STATE, LocalLearner
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.self_teacher import SelfTeacher
+from agentscope_tuner.training.sharded.group import LearnerGroup
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 Weights = Mapping[str, torch.Tensor]
@@ -89,38 +91,54 @@ def build_learning(
     device = default_device()
     experts_of_a_step = build_experts(config, algorithm, files)
     companions = Companions.find(config, algorithm, files)
+    ranks = config.trainer.ranks
+    refuse_other_learners_checkpoint(checkpoint, ranks)
     refuse_what_does_not_fit(files, tuning_needs(config, files, companions), training=True)
     longest = 2 * max_length(config.trained_model(), files.config)
     pack = config.trainer.max_token_len_per_gpu or longest
     pack = pack if config.trainer.use_dynamic_bsz else 1
     lora, dtype = config.model.lora, training_dtype(config, device)
     adapters = lora_settings(lora) if lora.rank else None
-    # With adapters a checkpoint's model is the merged one, so these start from the original.
-    source = files.directory if checkpoint is None or lora.rank else checkpoint
-    torch.manual_seed(config.seed)  # the adapters' initial weights
-    learner = LocalLearner(
-        load_model(source, torch.float32),
-        device=device,
-        compute_dtype=dtype,
-        optimizer=optimizer_settings(
-            config.algorithm.optimizer, config.trainer.grad_clip, total_steps
-        ),
-        max_tokens_per_pack=pack,
-        lora=adapters,
-        tokenizer=files.tokenizer,
+    optimizer = optimizer_settings(
+        config.algorithm.optimizer, config.trainer.grad_clip, total_steps
     )
-    if checkpoint is not None:
-        learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
-    frozen = partial(FrozenModel, device=device, dtype=dtype, max_tokens_per_pack=pack)
+    torch.manual_seed(config.seed)  # the adapters' initial weights
     others: dict[str, Columns] = {}
-    if algorithm.needs_reference and not lora.rank:  # which has the reference in itself
-        others["reference"] = frozen(load_model(files.directory, torch.float32))
+    learner: LocalLearner | LearnerGroup
+    if ranks:
+        learner, others = build_ranks(
+            ranks,
+            files,
+            companions,
+            checkpoint,
+            optimizer=optimizer,
+            compute_dtype=dtype,
+            max_tokens_per_pack=pack,
+            device=device,
+        )
+    else:
+        # With adapters a checkpoint's model is the merged one, so these start from the original.
+        source = files.directory if checkpoint is None or lora.rank else checkpoint
+        learner = LocalLearner(
+            load_model(source, torch.float32),
+            device=device,
+            compute_dtype=dtype,
+            optimizer=optimizer,
+            max_tokens_per_pack=pack,
+            lora=adapters,
+            tokenizer=files.tokenizer,
+        )
+        if checkpoint is not None:
+            learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
+        frozen = partial(FrozenModel, device=device, dtype=dtype, max_tokens_per_pack=pack)
+        if algorithm.needs_reference and not lora.rank:  # which has the reference in itself
+            others["reference"] = frozen(load_model(files.directory, torch.float32))
+        if companions.teacher is not None:
+            model = load_model(companions.teacher.directory, torch.float32)
+            teacher = frozen(model, top=algorithm.teacher_top)
+            others |= {"teacher": teacher, "teacher_top": teacher}
     if "self_teacher" in algorithm.before_advantages:
         others["self_teacher"] = SelfTeacher(learner, algorithm.hinted)
-    if companions.teacher is not None:
-        model = load_model(companions.teacher.directory, torch.float32)
-        teacher = frozen(model, top=algorithm.teacher_top)
-        others |= {"teacher": teacher, "teacher_top": teacher}
     critic = None
     if companions.critic is not None:
         torch.manual_seed(config.seed)

@@ -42,6 +42,12 @@ class Trainer(Section):
     dtype: Literal["auto", "bfloat16", "float32"] = effect(
         "auto", "Precision of training; auto: the sampler's, or float32 where that is float16."
     )
+    ranks: int = effect(
+        0,
+        "Processes on this machine that weights, gradients and optimizer are spread over, each "
+        "with a GPU if there are any; 0: the run's own process has all of them.",
+        ge=0,
+    )
     critic_warmup: int = effect(
         0, "So many first steps train the critic alone, and leave the policy as it is.", ge=0
     )

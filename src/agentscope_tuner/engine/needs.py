@@ -54,6 +54,8 @@ def tuning_needs(config: Config, files: ModelFiles, companions: Companions) -> d
     if (critic := companions.critic) is not None:
         check_trainable(critic.config)
         learner["critic"] = critic_bytes(critic.config, dtype, adapters)
+    if config.trainer.ranks and default_device().type == "cuda":  # a GPU has one rank's part
+        learner = {name: needed / config.trainer.ranks for name, needed in learner.items()}
     return learner | sampling_needs(config, files)
 
 

@@ -36,6 +36,7 @@ MAY_CHANGE = (
     "trainer.save_interval",
     "trainer.keep_last",
     "trainer.keep_best",
+    "trainer.ranks",
     "explorer.eval_interval",
     "monitor.monitor_type",
     *(f"stop.{key}" for key in ("metric", "patience", "target", "max_hours", "max_tokens")),

@@ -22,7 +22,11 @@ def save_model_directory(
     The directory may exist; files of the same names are replaced.
     """
     config = deepcopy(model.config)
-    config.architectures = [type(model).__name__]
+    # A model in shards is of a class made for it, which nobody else knows.
+    (*_, kind) = (
+        c for c in reversed(type(model).__mro__) if c.__module__.startswith("transformers.")
+    )
+    config.architectures = [kind.__name__]
     config.dtype = next(iter(weights.values())).dtype
     directory.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(directory)

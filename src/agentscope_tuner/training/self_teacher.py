@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.training.learner import LocalLearner
+from agentscope_tuner.training.sharded.group import LearnerGroup
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 Hint = Callable[[Sequence[RolloutGroup]], Sequence[RolloutGroup]]
@@ -15,7 +16,7 @@ Hint = Callable[[Sequence[RolloutGroup]], Sequence[RolloutGroup]]
 class SelfTeacher:
     """Fills columns with ln p of the same tokens under the learner's weights, behind a hint."""
 
-    def __init__(self, learner: LocalLearner, hint: Hint) -> None:
+    def __init__(self, learner: LocalLearner | LearnerGroup, hint: Hint) -> None:
         self._learner = learner
         self._hint = hint
 

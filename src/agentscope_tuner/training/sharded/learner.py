@@ -7,12 +7,11 @@ batch's loss, the gradient is that of one process. Columns and metrics come out 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
@@ -33,14 +32,16 @@ from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import pack_batch, without_gradient
 from agentscope_tuner.training.saving import save_model_directory
-from agentscope_tuner.training.sharded.deal import packs_of
-from agentscope_tuner.training.sharded.shards import STATES, shard, whole_weights
+from agentscope_tuner.training.sharded.model import Part, ShardedModel
+from agentscope_tuner.training.sharded.shards import whole_weights
 from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 from agentscope_tuner.training.updates import Updates
 
 SHARDS = "shards"
-"""Folder in `tuner_state/`: the optimizer, in as many parts as there were ranks."""
+"""Folder in `tuner_state/`: the optimizer, in as many parts as there were ranks; absent while no
+update has had a gradient."""
 UPDATES = "updates.pt"
+"""How many updates there have been."""
 
 
 class ShardedLearner:
@@ -60,19 +61,16 @@ class ShardedLearner:
 
         Raises InputError if the architecture is not known.
         """
-        self.device = torch.device(mesh.device_type)
-        self.model = forward.prepare(model, self.device)
-        self.max_tokens_per_pack = max_tokens_per_pack
+        self._shards = ShardedModel(model, mesh, compute_dtype, max_tokens_per_pack)
         self._tokenizer = tokenizer
         self._compute_dtype = compute_dtype
-        self._rank, self._world = mesh.get_local_rank(), mesh.size()
-        self._group = mesh.get_group()
-        model.activation_checkpointing_enable()
-        shard(model, mesh, compute_dtype)
-        self._states: Callable[[Pack], Tensor] = getattr(model, STATES)
         self._updates = Updates(dict(model.named_parameters()), optimizer)
 
-    @torch.no_grad()
+    @property
+    def model(self) -> PreTrainedModel:
+        """In shards, on this rank."""
+        return self._shards.model
+
     def forward(self, batch: Batch, columns: Collection[str]) -> None:
         """Fill `proximal` and `current`, under the weights as they are now, and `entropy`.
 
@@ -80,39 +78,29 @@ class ShardedLearner:
         """
         if others := set(columns) - {"proximal", "current", "entropy"}:
             raise InputError(f"a learner in shards does not know {', '.join(sorted(others))}")
-        found: dict[str, Tensor] = {}
-        parts = []
-        self.model.eval()
-        for pack, counts in self._own(pack_batch(batch, self.max_tokens_per_pack)):
-            hidden_NE = self._states(pack)
-            logprobs_N, entropy_N = forward.all_logprobs(
-                forward.head_of(self.model, pack), hidden_NE
-            )
-            if counts:
-                values = {"current": logprobs_N.cpu(), "entropy": entropy_N.cpu()}
-                parts.append((torch.from_numpy(pack.rows_N), values))
-        found = self._joined(len(batch), ("current", "entropy"), parts)
+        found = self._shards.columns(batch)
         found["proximal"] = found["current"]
-        batch.columns |= {name: found[name] for name in columns if name in found}
+        batch.columns |= {name: found[name] for name in columns}
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
         """Add the gradient of one prepared batch; see `LocalLearner.forward_backward`."""
         skipped = without_gradient(batch, algorithm)
-        packs = pack_batch(batch, self.max_tokens_per_pack, without=skipped)
-        metrics, loss, parts = TokenMetrics(), 0.0, []
+        packs = pack_batch(batch, self._shards.max_tokens_per_pack, without=skipped)
+        metrics, loss = TokenMetrics(), 0.0
+        parts: list[Part] = []
         self.model.train()  # activations are computed twice instead of kept
-        for pack, counts in self._own(packs):
+        for pack, counts in self._shards.own(packs):
             told = metrics if counts else TokenMetrics()
             share, learnt = self._backward(pack, batch, algorithm, told, counts)
             if counts:
                 loss += share
                 parts.append((torch.from_numpy(pack.rows_N), learnt))
-        learnt_columns = self._joined(len(batch), ("learner", "entropy", "loss"), parts)
+        learnt_columns = self._shards.joined(len(batch), ("learner", "entropy", "loss"), parts)
         learnt_columns["loss"] = learnt_columns["loss"].nan_to_num(0.0)
         batch.columns |= learnt_columns
         merged = TokenMetrics()
         losses = []
-        for other_loss, (sums, largest) in self._gathered((loss, metrics.plain())):
+        for other_loss, (sums, largest) in self._shards.gathered((loss, metrics.plain())):
             losses.append(other_loss)
             merged.add_plain(sums, largest)
         return of_update(len(batch), packs, sum(losses), merged)
@@ -132,25 +120,32 @@ class ShardedLearner:
         weights = whole_weights(self.model)
         state = directory / "tuner_state"
         state.mkdir(parents=True, exist_ok=True)
-        if self._rank == 0:
+        if self._shards.rank == 0:
             save_model_directory(directory, self.model, weights, self._tokenizer)
             save_state(state / UPDATES, {"step": self._updates.done})
-        dcp.save(self._optimizer_state(), checkpoint_id=state / SHARDS, process_group=self._group)
+        if self._updates.optimizer.state:  # else no update had a gradient
+            dcp.save(
+                self._optimizer_state(),
+                checkpoint_id=state / SHARDS,
+                process_group=self._shards.group,
+            )
 
     def load(self, directory: Path) -> None:
         """Go on where `save` was called, by however many ranks. The weights are those of the model
         that this one was made with."""
         state = directory / "tuner_state"
+        self._updates.done = load_state(state / UPDATES)["step"]
+        if not (state / SHARDS).exists():
+            return
         for weight in self.model.parameters():
             weight.grad = None  # else an optimizer that has made no update has no state to fill
         optimizer = self._optimizer_state()
-        dcp.load(optimizer, checkpoint_id=state / SHARDS, process_group=self._group)
+        dcp.load(optimizer, checkpoint_id=state / SHARDS, process_group=self._shards.group)
         set_optimizer_state_dict(
             self.model, self._updates.optimizer, optim_state_dict=optimizer["optimizer"]
         )
         for weight in self.model.parameters():
             weight.grad = torch.zeros_like(weight)
-        self._updates.done = load_state(state / UPDATES)["step"]
 
     def _backward(
         self,
@@ -162,42 +157,22 @@ class ShardedLearner:
     ) -> tuple[float, dict[str, Tensor]]:
         """Add a pack's share of the gradient; its share of the loss, and what was learnt of it."""
         rows_N = torch.from_numpy(pack.rows_N)
-        columns = {name: c[rows_N].to(self.device) for name, c in batch.columns.items()}
-        hidden_NE = self._states(pack)
+        columns = {name: c[rows_N].to(self._shards.device) for name, c in batch.columns.items()}
+        hidden_NE = self._shards.states(pack)
         head = forward.head_of(self.model, pack, columns.get("other_ids"))
         weight_VE = head.weight_VE
         head.weight_VE = weight_VE.detach().requires_grad_()
         # Of no size itself: its gradient is the head's, added up in float32.
-        summed = torch.empty((), device=self.device).expand_as(weight_VE)
-        summed.grad = torch.zeros(weight_VE.shape, device=self.device)
+        summed = torch.empty((), device=self._shards.device).expand_as(weight_VE)
+        summed.grad = torch.zeros(weight_VE.shape, device=self._shards.device)
         head.weight_VE.register_post_accumulate_grad_hook(adder(summed))
-        scale = float(self._world) if counts else 0.0
+        scale = float(self._shards.world) if counts else 0.0
         hidden_grad_NE, total, learnt = backward_through_head(
             head, hidden_NE, algorithm, columns, metrics, scale
         )
         gradients = [hidden_grad_NE, summed.grad.to(weight_VE.dtype)]
         torch.autograd.backward([hidden_NE, weight_VE], gradients)
         return total.item(), learnt
-
-    def _own(self, packs: list[Pack]) -> list[tuple[Pack, bool]]:
-        return packs_of(packs, self._rank, self._world)
-
-    def _joined(
-        self, size: int, names: Collection[str], parts: list[tuple[Tensor, dict[str, Tensor]]]
-    ) -> dict[str, Tensor]:
-        """Columns from what every rank knows of some rows; NaN elsewhere."""
-        columns = {name: torch.full((size,), torch.nan) for name in names}
-        for theirs in self._gathered(parts):
-            for rows_N, values in theirs:
-                for name in names:
-                    columns[name][rows_N] = values[name]
-        return columns
-
-    def _gathered(self, value: Any) -> list[Any]:
-        """Every rank's value, in the order of the ranks."""
-        values: list[Any] = [None] * self._world
-        dist.all_gather_object(values, value, group=self._group)
-        return values
 
     def _optimizer_state(self) -> dict[str, Any]:
         return {"optimizer": get_optimizer_state_dict(self.model, self._updates.optimizer)}

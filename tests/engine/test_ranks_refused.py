@@ -1,0 +1,64 @@
+"""What a learner on ranks does not serve is refused by name, before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agentscope_tuner.build.algorithm import build_algorithm
+from agentscope_tuner.build.ranks import refuse_other_learners_checkpoint
+from agentscope_tuner.config.resolve import resolve
+from agentscope_tuner.errors import InputError
+
+BASE = {
+    "model.model_path": "m",
+    "model.teacher_model_path": None,
+    "buffer.explorer_input.taskset.path": "d",
+    "trainer.ranks": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"model.lora.rank": 8}, r"adapters \(model\.lora\.rank\)"),
+        ({"algorithm.algorithm_type": "ppo"}, "a critic"),
+        (
+            {"algorithm.algorithm_type": "topk_distill", "model.teacher_model_path": "t"},
+            "the teacher's likeliest tokens",
+        ),
+        ({"algorithm.advantage_fn": "clipv"}, "the column expected_push"),
+        (
+            {"algorithm.algorithm_type": "ppo", "model.lora.rank": 8},
+            r"adapters \(model\.lora\.rank\), a critic",
+        ),
+    ],
+)
+def test_it_names_what_it_does_not_have(settings: dict[str, Any], named: str) -> None:
+    config = resolve(overrides=BASE | settings)
+    with pytest.raises(InputError, match=rf"trainer\.ranks is 2\) does not have {named}: leave"):
+        build_algorithm(config)
+    config.trainer.ranks = 0
+    build_algorithm(config)
+
+
+def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="each with a GPU to itself, and this machine has 1"):
+        build_algorithm(resolve(overrides=BASE))
+
+
+def test_a_checkpoint_of_the_other_kind_of_learner_says_what_to_set(tmp_path: Path) -> None:
+    state = tmp_path / "tuner_state"
+    state.mkdir()
+    (state / "learner.pt").touch()
+    refuse_other_learners_checkpoint(tmp_path, ranks=0)
+    with pytest.raises(InputError, match=r"without ranks: leave trainer\.ranks out"):
+        refuse_other_learners_checkpoint(tmp_path, ranks=2)
+    (state / "learner.pt").rename(state / "updates.pt")
+    refuse_other_learners_checkpoint(tmp_path, ranks=2)
+    with pytest.raises(InputError, match=r"set trainer\.ranks, to any number"):
+        refuse_other_learners_checkpoint(tmp_path, ranks=0)
