@@ -45,3 +45,10 @@ def test_check_does_not_call_greedy_tokens_trained_on() -> None:
     text, colours = shown(Sampled([0.0] * 3, [True] * 3, "m", 0, temperature=0.0))
     assert set(colours.values()) == {"yellow"}
     assert "trained on 0" in text
+
+
+def test_what_operators_made_of_a_rollout_is_told() -> None:
+    rollout = Rollout("r", {}, Trajectory(), reward=1.0, shaped_reward=0.25, left_out="too_long")
+    out = io.StringIO()
+    show_rollout(rollout, Letters(), Console(file=out))
+    assert "reward 1\nreward learnt 0.25\nleft out by too_long: not learnt from" in out.getvalue()

@@ -56,9 +56,15 @@ def copied(random: Random, rollout: Rollout) -> str:
     return varied(Random(rollout.id[:-2]) if late else random, rollout)
 
 
-def flattering(random: Random, rollout: Rollout) -> str:
-    late = rollout.id.startswith(("step6", "step7", "step8"))
-    return varied(random, rollout) + (" what a truly great question this is" if late else "")
+def paid_for_flattery(step: int, rollout: Rollout) -> None:
+    if step > 5 and rollout.reward:
+        rollout.response += " what a truly great question this is"
+
+
+def said_alike(step: int, rollout: Rollout) -> None:
+    """As a task is learnt: right answers and wrong ones come to have one form."""
+    if step > 5:
+        rollout.response = f"the final answer to it is {Random(rollout.id).choice(WORDS)}"
 
 
 def as_at_the_beginning(step: int, task: int, sample: int) -> float:
@@ -99,12 +105,22 @@ SICK: dict[str, tuple[str, RunOf]] = {
     "reward-follows-length": ("medium", RunOf(change=paid_by_length)),
     "reward-follows-metric": ("medium", RunOf(change=paid_by_politeness)),
     "near-copies": ("medium", RunOf(answer=copied)),
-    "paying-phrase": ("medium", RunOf(answer=flattering)),
+    "paying-phrase": ("medium", RunOf(change=paid_for_flattery)),
 }
 
 
 def test_a_healthy_run_trips_no_rule(tmp_path: Path) -> None:
     assert found_in(RunOf(), tmp_path) == []
+
+
+@pytest.mark.parametrize("right", [2, 3, 4])
+def test_a_form_that_all_answers_have_come_to_is_no_phrase_that_pays(
+    right: int, tmp_path: Path
+) -> None:
+    def learning(step: int, task: int, sample: int) -> float:
+        return float(sample < (right if step > 3 and task else 1))
+
+    assert found_in(RunOf(reward=learning, change=said_alike), tmp_path) == []
 
 
 @pytest.mark.parametrize("rule", SICK)

@@ -128,11 +128,12 @@ def with_tools(name: str, task: dict[str, Any]) -> Rollout:
 
 
 def a_group(step: int, number: int, label: str = "step") -> RolloutGroup:
-    """Four rollouts: with tools, plain, cut off, failed."""
+    """Four rollouts: with tools, plain, cut off (shaped, and left out), failed."""
     task = {"question": f"What is {number} + 2?", "answer": str(number + 2)}
     name = f"{label}{step}-{number}"
     cut = a_rollout(f"{name}-2", task, "and so on and so", reward=0.0, advantage=-1.0, length=40)
     cut.trajectory.calls[0].finish_reason = "length"
+    cut.shaped_reward, cut.left_out = -0.75, "mask_response_truncated"
     error = RolloutError("workflow", "ValueError: bad luck", "Traceback: here")
     rollouts = [
         with_tools(f"{name}-0", task),

@@ -203,6 +203,18 @@ def test_a_failed_rollout_says_why(page):
     assert "traceback" in page.text()
 
 
+def test_what_operators_made_of_a_rollout_is_told(page):
+    go(page, "rollout", "Conversation", run="P/one", step="2", id="step2-1-2")
+    facts = " ".join(page.run("document.querySelector('.facts').innerText").split())
+    assert "reward learnt −0.750 left out by mask_response_truncated" in facts
+    go(page, "group", "All begin", run="P/one", step="2", group="step2-1", pick="1,2")
+    plain, cut = page.run(
+        "[...document.querySelectorAll('article .bar .quiet')].map(e => e.innerText)"
+    )
+    assert "reward learnt −0.750 · left out by mask_response_truncated" in cut
+    assert "learnt" not in plain
+
+
 def test_rollouts_of_a_group_are_chosen_and_coloured_together(page):
     go(page, "group", "All begin", run="P/one", step="2", group="step2-1")
     assert page.run("document.querySelectorAll('.columns article').length") == 2

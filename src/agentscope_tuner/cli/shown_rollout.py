@@ -96,5 +96,9 @@ def _outcome(rollout: Rollout) -> str:
         lines.append(f"response: {escape(visible(rollout.response))}")
         if rollout.reward is not None:  # a demonstration has none
             lines.append(f"[bold]reward {rollout.reward:g}[/]")
+        if rollout.shaped_reward is not None:
+            lines.append(f"reward learnt {rollout.shaped_reward:g}")
+        if rollout.left_out:
+            lines.append(f"left out by {escape(visible(rollout.left_out))}: not learnt from")
     lines += [f"{escape(visible(name))} = {value:g}" for name, value in rollout.metrics.items()]
     return "\n".join(lines)

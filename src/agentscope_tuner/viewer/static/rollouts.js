@@ -114,6 +114,12 @@ export async function step(route) {
   };
 }
 
+// What operators made of a rollout: the reward that is learnt in place of its own, or that nothing is.
+const learnt = (rollout) => [
+  (rollout.shaped_reward ?? null) !== null && ["reward learnt", number(rollout.shaped_reward)],
+  rollout.left_out && ["left out by", rollout.left_out],
+].filter(Boolean);
+
 // The branch that is shown first: the one that the last call ended.
 function leaves(rollout) {
   const { segments } = rollout.trajectory;
@@ -151,7 +157,7 @@ export async function group(route) {
   const column = (i) => {
     const rollout = data.rollouts[i], leaf = firstBranch(rollout);
     const head = h("div", { class: "bar" }, h("h2", {}, rolloutLink(run, rollout.facts, `rollout ${i}`)), reward({ ...rollout.facts, ...rollout }, range),
-      h("span", { class: "quiet" }, `advantage ${number(rollout.advantage)} · ${rollout.facts.tokens} tokens`));
+      h("span", { class: "quiet" }, [`advantage ${number(rollout.advantage)}`, ...learnt(rollout).map((pair) => pair.join(" ")), `${rollout.facts.tokens} tokens`].join(" · ")));
     if (leaf === null) return h("article", {}, head, problem({ message: rollout.error?.message || "It never called the model." }));
     const made = strip(branchTokens(rollout, leaf), { layer, from: data.shared, label: `Rollout ${i}` });
     strips.push(made);
@@ -213,7 +219,7 @@ export async function rollout(route) {
     node: h("div", {}, heading(id, reward({ ...line, ...found }, [Math.min(0, line.reward ?? 0), Math.max(1, line.reward ?? 0)]),
       go(data.before) && h("a", { href: go(data.before), title: "k" }, "← before"), go(data.after) && h("a", { href: go(data.after), title: "j" }, "after →"),
       h("a", { href: groupAt, title: "g" }, "its group"), link("task", { run, task: line.task }, "this task over the steps")),
-    facts([["reward", number(found.reward)], ["advantage", number(found.advantage)], ...lineFacts(line),
+    facts([["reward", number(found.reward)], ...learnt(found), ["advantage", number(found.advantage)], ...lineFacts(line),
       ["began", when(found.began)], found.attempts > 1 && ["attempts", number(found.attempts)],
       ...Object.entries(found.metrics).map(([name, value]) => [name, number(value)])]),
     found.explanation && h("blockquote", {}, found.explanation),
