@@ -24,6 +24,7 @@ from agentscope_tuner.functions import load_function
 COMMANDS = (
     "run",
     "check",
+    "plan",
     "evaluate",
     "sweep",
     "init",

@@ -17,6 +17,7 @@ from agentscope_tuner.cli.export import export
 from agentscope_tuner.cli.export_config import export_config
 from agentscope_tuner.cli.init import init
 from agentscope_tuner.cli.options import PASS_ON
+from agentscope_tuner.cli.plan import plan
 from agentscope_tuner.cli.prompt import prompt
 from agentscope_tuner.cli.rescore import rescore
 from agentscope_tuner.cli.run import run
@@ -61,7 +62,7 @@ def _show_version() -> None:
     raise typer.Exit
 
 
-PROGRAM_COMMANDS = (run, check, evaluate, sweep, export_config)
+PROGRAM_COMMANDS = (run, check, plan, evaluate, sweep, export_config)
 """Those that run a script or a configuration."""
 OTHER_COMMANDS = (
     init,

@@ -1,0 +1,188 @@
+"""The first steps of a run, taken in a directory that is thrown away, to say what all will take."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from random import random
+from typing import Any
+
+from agentscope_tuner.build.algorithm import build_algorithm
+from agentscope_tuner.build.data import build_evaluations, build_taskset
+from agentscope_tuner.commands.peak import PeakMemory
+from agentscope_tuner.commands.training import run
+from agentscope_tuner.config.schema import Config
+from agentscope_tuner.config.stop import Alerts, Stop
+from agentscope_tuner.engine.callbacks import Callback
+from agentscope_tuner.engine.companions import Companions
+from agentscope_tuner.engine.models import ModelFiles, default_device, max_length
+from agentscope_tuner.engine.needs import tuning_needs
+from agentscope_tuner.engine.plan import Measured, Plan, times
+from agentscope_tuner.engine.stop import StopRequest
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference.memory import free_memory, total
+from agentscope_tuner.runs.files import RunFiles
+from agentscope_tuner.workflow import JudgeType, WorkflowType
+
+STEPS = 2
+"""That are taken: one to warm up, one to measure."""
+
+
+async def plan(
+    config: Config, *, workflow_func: WorkflowType | None, judge_func: JudgeType | None
+) -> Plan:
+    """What the run of this configuration will take; see `astuner plan`."""
+    if config.mode in ("explore", "bench"):
+        raise InputError(f"mode {config.mode} trains nothing: there is nothing to plan.")
+    if config.cluster.ray_address or config.cluster.node_num > 1:
+        raise InputError("astuner plan measures on this machine, and this run is for a cluster.")
+    algorithm, steps = build_algorithm(config), build_taskset(config).total_steps
+    files = ModelFiles.find(config.trained_model().model_path)
+    companions = Companions.find(config, algorithm, files)
+    needs = tuning_needs(config, files, companions)
+    adapted = config.model_copy(deep=True)
+    adapted.model.lora.rank = adapted.model.lora.rank or 16
+    device, root = default_device(), _existing(Path(config.checkpoint_root_dir))
+    free = free_memory(device)
+    sets = build_evaluations(config)
+    evaluations = 1 + times(steps, config.explorer.eval_interval)
+    saves = times(steps, config.trainer.save_interval)
+    most = (config.trainer.keep_last or saves) + (config.trainer.keep_best is not None)
+    measured = None
+    if total(needs) <= free:
+        measured = await _measure(config, files, min(STEPS, steps), root, workflow_func, judge_func)
+    return Plan(
+        steps=steps,
+        evaluated=evaluations * sum(len(one.tasks) * one.samples for one in sets),
+        saves=saves,
+        kept=min(saves, most),
+        needs=needs,
+        with_adapters=tuning_needs(adapted, files, companions),
+        free_bytes=free,
+        disk_free_bytes=shutil.disk_usage(root).free,
+        device=str(device),
+        keys={
+            "buffer.batch_size": config.buffer.batch_size,
+            "model.lora.rank": config.model.lora.rank,
+        },
+        measured=measured,
+    )
+
+
+class _Clock(Callback):
+    """When the first step and the last one had been taken, and the checkpoint was there."""
+
+    def __init__(self) -> None:
+        self.stepped: list[float] = []
+        self.saved = 0.0
+
+    def on_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.stepped.append(time.perf_counter())
+
+    def on_save(self, step: int, checkpoint: Path) -> None:
+        self.saved = time.perf_counter()
+
+
+async def _measure(
+    config: Config,
+    files: ModelFiles,
+    steps: int,
+    root: Path,
+    workflow_func: WorkflowType | None,
+    judge_func: JudgeType | None,
+) -> Measured:
+    clock, began = _Clock(), time.perf_counter()
+    if judge_func is not None:
+        judge_func = every_group_teaches(judge_func)
+    elif workflow_func is not None:
+        workflow_func = every_group_teaches(workflow_func)
+    with (
+        tempfile.TemporaryDirectory(prefix=".astuner-plan-", dir=root) as place,
+        PeakMemory(default_device()) as memory,
+    ):
+        result = await run(
+            _first_steps(config, steps, place),
+            workflow_func=workflow_func,
+            judge_func=judge_func,
+            resume=False,
+            stop=StopRequest(),
+            callbacks=[clock],
+        )
+        if not result.finished:
+            raise KeyboardInterrupt
+        written = RunFiles(result.run_directory)
+        written.table.refresh()
+        first, last = written.records()[0], written.records()[-1]
+        judged, took = (written.table.columns[name].sum() for name in ("judge_seconds", "seconds"))
+        rollouts = int(last.get("rollout/count", 0))
+        rollout_s = last.get("time/rollout", 0.0)
+        tokens = last.get("rollout/response_tokens", 0.0)
+        longest = _longest(config, files) * last.get("rollout/turns", 1.0)
+        assert result.checkpoint is not None
+        return Measured(
+            loading_s=clock.stepped[0] - began - first["time/step"],
+            first_step_s=first["time/step"],
+            step_s=last["time/step"],
+            phases_s={
+                "rollout": rollout_s,
+                "judge": rollout_s * float(judged / took) if took else 0.0,
+                "train": last["time/train"],
+                "sync": last.get("time/sync", 0.0),
+            },
+            save_s=clock.saved - clock.stepped[-1],
+            rollouts=rollouts,
+            response_tokens=tokens,
+            longest=max(1.0, longest / tokens) if tokens else 1.0,
+            peak_bytes=memory.peak,
+            checkpoint_bytes=_size(result.checkpoint),
+            rollout_bytes=_size(result.run_directory / "rollouts") / max(len(written.table), 1),
+        )
+
+
+def every_group_teaches(rewarding: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """The same function, whose rewards are never the same: a group with one reward is not learnt
+    from, so first steps, which have many of these, would take less than those that teach."""
+
+    @functools.wraps(rewarding)
+    async def told_apart(**arguments: Any) -> Any:
+        output = await rewarding(**arguments)
+        if output.reward is not None:
+            output.reward = float(output.reward) + 1e-3 * random()
+        return output
+
+    return told_apart
+
+
+def _first_steps(config: Config, steps: int, place: str) -> Config:
+    """The run, but for its length, and without what it tells others."""
+    first = config.model_copy(deep=True)
+    first.checkpoint_root_dir, first.project, first.name = place, "plan", "first-steps"
+    first.buffer.total_steps = steps
+    first.buffer.explorer_input.eval_tasksets = []
+    first.trainer.save_interval = steps
+    first.trainer.keep_last = first.trainer.keep_best = None
+    first.monitor.monitor_type = []
+    first.stop, first.alerts = Stop(), Alerts()
+    return first
+
+
+def _longest(config: Config, files: ModelFiles) -> float:
+    """Tokens that one answer of the model may have."""
+    settings = config.trained_model()
+    most = max_length(settings, files.config)
+    return min(settings.max_response_tokens or most, most)
+
+
+def _existing(directory: Path) -> Path:
+    """The directory, or the first one above it that is there."""
+    return next(
+        path for path in (directory.absolute(), *directory.absolute().parents) if path.is_dir()
+    )
+
+
+def _size(place: Path) -> int:
+    return sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
