@@ -113,6 +113,17 @@ def test_a_model_that_does_not_fit_into_memory_is_refused(
     assert "GB" in message
 
 
+@pytest.mark.parametrize("name", ["grpo", "multi_step_grpo", "rloo", "gigpo", "sdpo", "raft"])
+def test_groups_of_one_are_refused_where_the_rollouts_of_a_group_are_compared(
+    arguments: dict[str, Any], name: str
+) -> None:
+    message = refused(arguments, algorithm=AlgorithmConfig(algorithm_type=name, group_size=1))
+    assert message == (
+        f"{name} compares the rollouts of a group, so a group_size of 1 teaches nothing: "
+        "make it at least 2."
+    )
+
+
 def test_an_unknown_algorithm_lists_the_known_ones(arguments: dict[str, Any]) -> None:
     message = refused(arguments, algorithm=AlgorithmConfig(algorithm_type="grop"))
     assert "multi_step_grpo" in message
