@@ -1,11 +1,11 @@
 """The arithmetic example under every learning rule that it can be learnt with.
 
-    python benchmarks/league.py [--types grpo ppo] [--seeds 0 1 2] [--runs 4] [--only-write]
+    python benchmarks/league.py [--types grpo ppo] [--seeds 0 1 2] [--runs 4]
 
-Same model, tasks, samples and settings for all, so what differs is the rule. Each finished run is
-kept in the cache directory, under what the example is made of, and never run again: the league can
-be played in pieces (`--runs`: at most so many new ones now), and what there is stands in
-docs/league.md after each. Some three minutes a run on two cores.
+Same model, tasks, samples and settings for all, so what differs is the rule. Each finished run is a
+line of benchmarks/league.jsonl, and is not run again while the example is made of the same: the
+league can be played in pieces (`--runs`: at most so many new ones now), and what there is stands in
+docs/league.md after each. Some two minutes a run on two cores.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from league_page import Entry, page
 from machine import processor
 
 from agentscope_tuner.algorithms.catalogue import catalogue
-from agentscope_tuner.cache import cache_directory
 from agentscope_tuner.monitor.jsonl import read_metrics
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "arithmetic"
 PAGE = ROOT / "docs" / "league.md"
+KEPT = ROOT / "benchmarks" / "league.jsonl"
 HELD_OUT = "eval/test"
 EVAL_INTERVAL = 4
 SEEDS = (0, 1, 2)
@@ -53,11 +53,10 @@ def players() -> list[tuple[str, int]]:
     return [(name, seed) for name, seed in runs if seed == SEEDS[0] or name in OFTEN_USED]
 
 
-def results() -> Path:
-    """Where finished runs of the example as it is now are kept."""
+def program() -> str:
+    """What the example is made of, as a digest."""
     files = [EXAMPLE / "main.py", *sorted((EXAMPLE / "data").glob("*.jsonl"))]
-    digest = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-    return cache_directory() / "bench" / "league" / digest
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def play(algorithm_type: str, seed: int) -> Entry:
@@ -80,23 +79,29 @@ def play(algorithm_type: str, seed: int) -> Entry:
         records = read_metrics(Path(directory) / "AgentScope" / "run" / "metrics.jsonl")
     evaluations = [record for record in records if f"{HELD_OUT}/reward/mean" in record]
     return Entry(
+        program(),
         algorithm_type,
         seed,
         curve={int(r["step"]): r[f"{HELD_OUT}/reward/mean"] for r in evaluations},
         answers=int(evaluations[-1][f"{HELD_OUT}/rollout/count"]),
         samples=int(sum(r["rollout/count"] for r in records if "time/step" in r)),
         seconds=sum(r.get("time/step", 0.0) for r in records),
+        machine=processor(),
     )
 
 
-def kept(directory: Path) -> list[Entry]:
-    """Everything that is finished."""
-    return [Entry.read(json.loads(path.read_text())) for path in sorted(directory.glob("*.json"))]
+def kept() -> list[Entry]:
+    """Every finished run of the example as it is now."""
+    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
+    entries = [Entry.read(json.loads(line)) for line in lines]
+    return [entry for entry in entries if entry.program == program()]
 
 
 def write(entries: Sequence[Entry]) -> None:
-    """Write the page of what there is."""
-    PAGE.write_text(page(entries, LEFT_OUT, processor(), len(players())))
+    """Keep them, and write the page of them."""
+    ordered = sorted(entries, key=lambda entry: (entry.type, entry.seed))
+    KEPT.write_text("".join(json.dumps(entry.plain()) + "\n" for entry in ordered))
+    PAGE.write_text(page(ordered, LEFT_OUT, len(players())))
 
 
 def main() -> None:
@@ -105,24 +110,22 @@ def main() -> None:
     parser.add_argument("--types", nargs="+", help="these only")
     parser.add_argument("--seeds", nargs="+", type=int, help="these only")
     parser.add_argument("--runs", type=int, default=sys.maxsize, help="at most so many new ones")
-    parser.add_argument("--only-write", action="store_true", help="write the page of what is there")
     options = parser.parse_args()
     subprocess.run([sys.executable, str(EXAMPLE / "make_dataset.py")], check=True)
-    directory = results()
-    directory.mkdir(parents=True, exist_ok=True)
+    entries = kept()
+    played = {(entry.type, entry.seed) for entry in entries}
     missing = [
         (name, seed)
         for name, seed in players()
-        if (not options.types or name in options.types)
+        if (name, seed) not in played
+        and (not options.types or name in options.types)
         and (not options.seeds or seed in options.seeds)
-        and not (directory / f"{name}-{seed}.json").exists()
     ]
-    for name, seed in [] if options.only_write else missing[: options.runs]:
-        entry = play(name, seed)
-        (directory / f"{name}-{seed}.json").write_text(json.dumps(entry.plain()))
-        write(kept(directory))
+    for name, seed in missing[: options.runs]:
+        entries.append(entry := play(name, seed))
+        write(entries)
         print(f"{name}, seed {seed}: area {entry.area:.3f}, final {entry.final:.3f}", flush=True)
-    if entries := kept(directory):
+    if entries:
         write(entries)
 
 

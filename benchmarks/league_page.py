@@ -15,6 +15,8 @@ from typing import Any
 class Entry:
     """One finished run."""
 
+    program: str
+    """Digest of the example that was run."""
     type: str
     seed: int
     curve: Mapping[int, float]
@@ -25,6 +27,7 @@ class Entry:
     """Rollouts that were learnt from."""
     seconds: float
     """Of its steps, evaluations left out."""
+    machine: str
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
 
     def plain(self) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def row(name: str, entries: Sequence[Entry]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(entries: Sequence[Entry], left_out: Mapping[str, str], machine: str, planned: int) -> str:
+def page(entries: Sequence[Entry], left_out: Mapping[str, str], planned: int) -> str:
     """All of it, the largest area first."""
     by_type: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -81,6 +84,7 @@ def page(entries: Sequence[Entry], left_out: Mapping[str, str], machine: str, pl
         by_type.items(), key=lambda item: -statistics.mean(entry.area for entry in item[1])
     )
     first, samples = entries[0], sorted({entry.samples for entry in entries})
+    machines = " and ".join(sorted({entry.machine for entry in entries}))
     without = "; ".join(f"`{name}` ({why})" for name, why in left_out.items())
     return f"""# The league
 
@@ -89,7 +93,7 @@ def page(entries: Sequence[Entry], left_out: Mapping[str, str], machine: str, pl
 {" or ".join(map(str, samples))} rollouts in {max(first.curve)} steps, learning rate. No rule was
 searched for its best settings: this says what it does with its defaults here, not which is best.
 
-{len(entries)} of {planned} runs are finished; on {machine}.
+{len(entries)} of {planned} runs are finished; on {machines}.
 
 | type | seeds | area under the held-out curve | final held-out reward | s in steps | date |
 | --- | --- | --- | --- | --- | --- |

@@ -70,7 +70,6 @@ def settings_of(sample: Sample, directory: Path, model: Path) -> Iterator[str]:
         "algorithm.repeat_times": 2,
         "model.model_path": model,
         "model.max_prompt_tokens": None,
-        "cluster.node_num": 1,
         "cluster.ray_address": None,
         "explorer.rollout_model.engine_num": 1,
         "monitor.monitor_type": "none",

@@ -89,8 +89,11 @@ class Synchronizer(Section):
 class Cluster(Section):
     """The machines of a run."""
 
-    node_num: int = effect(
-        1, "Machines that a run waits for; more than one: of a Ray cluster.", ge=0
+    node_num: int = on_a_cluster(
+        1,
+        "Machines that a run waits for; more than one: of a Ray cluster.",
+        "no Ray cluster was started here: this machine does it all",
+        ge=0,
     )
     gpu_per_node: int = on_a_cluster(1, "GPUs that each of them has free.", _ONE_DEVICE, ge=0)
     ray_address: str | None = effect(
