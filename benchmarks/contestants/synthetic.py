@@ -12,6 +12,7 @@ from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.training.learner import LocalLearner
 from agentscope_tuner.training.lora import LoraSettings
 from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
 
 LOGPROB = -math.log(49_152)
@@ -23,7 +24,7 @@ def make_learner(directory: Path, *, lora_rank: int = 0) -> LocalLearner:
     return LocalLearner(
         load_model(directory, torch.float32),
         optimizer=OptimizerSettings(lr=1e-5),
-        max_tokens_per_pack=8192,
+        pack_size=PackSize(8192),
         lora=LoraSettings(rank=lora_rank) if lora_rank else None,
     )
 

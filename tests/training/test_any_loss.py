@@ -18,6 +18,7 @@ from agentscope_tuner.algorithms.catalogue import catalogue
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.learner import LocalLearner
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 MODEL = make_model("llama")
@@ -25,7 +26,7 @@ OTHER = make_model("llama")
 with torch.no_grad():
     for parameter in OTHER.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))
-FROZEN = FrozenModel(copy.deepcopy(OTHER), dtype=torch.float32, max_tokens_per_pack=64, top=8)
+FROZEN = FrozenModel(copy.deepcopy(OTHER), dtype=torch.float32, pack_size=PackSize(64), top=8)
 
 ARGUMENTS = {"gdpo": {"advantage_fn_args": {"rewards": {"judge/one": 1.0, "judge/two": 0.5}}}}
 """What a type cannot do without."""
@@ -78,7 +79,7 @@ def fill(learner: LocalLearner, batch: Batch, columns: set[str]) -> None:
 def gradient(
     groups: list[RolloutGroup], algorithm: Algorithm, max_tokens: int
 ) -> dict[str, Tensor]:
-    learner = make_learner(MODEL, max_tokens_per_pack=max_tokens)
+    learner = make_learner(MODEL, pack_size=PackSize(max_tokens))
     if algorithm.before_advantages:
         scored = Batch(groups, lambda rollout: rollout.reward is not None)
         fill(learner, scored, set(algorithm.before_advantages))

@@ -16,6 +16,7 @@ from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.training.critic import LocalCritic, explained_variance
 from agentscope_tuner.training.lora import LoraSettings
 from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.training.packing import PackSize
 
 PPO = get_algorithm(algorithm_type="ppo")
 
@@ -71,13 +72,13 @@ def test_a_new_critic_expects_nothing() -> None:
 @pytest.mark.parametrize("max_tokens", [1, 17, 40])
 def test_every_cut_and_order_gives_the_same_gradient(max_tokens: int) -> None:
     groups = random_groups(3, groups=3)
-    whole = make_critic(max_tokens_per_pack=10_000)
+    whole = make_critic(pack_size=PackSize(10_000))
     whole.forward_backward(with_returns(whole, groups), PPO)
     draw = random.Random(max_tokens)
     draw.shuffle(groups)
     for group in groups:
         draw.shuffle(group.rollouts)
-    cut = make_critic(max_tokens_per_pack=max_tokens)
+    cut = make_critic(pack_size=PackSize(max_tokens))
     cut.forward_backward(with_returns(cut, groups), PPO)
     one, other = gradients(whole), gradients(cut)
     assert one.keys() == other.keys() == whole._weights.keys()

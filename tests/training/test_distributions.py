@@ -12,6 +12,7 @@ from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.training import token_logprobs
 from agentscope_tuner.training.columns import FrozenModel
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.self_teacher import SelfTeacher
 from agentscope_tuner.trajectory import Call, Rollout, RolloutGroup, Segment, Trajectory
 
@@ -52,7 +53,7 @@ def test_topk_distillation_is_the_divergence_of_the_distributions(top_k: int) ->
     algorithm = get_algorithm(algorithm_type="topk_distill", policy_loss_fn_args={"top_k": top_k})
     groups = random_groups(2)
     algorithm.advantages(groups)
-    batch, learner = Batch(groups), make_learner(make_model(), max_tokens_per_pack=30)
+    batch, learner = Batch(groups), make_learner(make_model(), pack_size=PackSize(30))
     frozen = FrozenModel(copy.deepcopy(teacher), dtype=torch.float32, top=top_k)
     frozen.forward(batch, algorithm.before_updates(1))
     algorithm.prepare(batch)

@@ -24,6 +24,7 @@ from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.learner import LocalLearner
 from agentscope_tuner.training.lora import LoraSettings
 from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.samples import TrainingSample, as_group
 
 GRPO = get_algorithm()
@@ -142,7 +143,7 @@ def test_a_token_far_off_shows_in_the_mismatch_with_all_its_weight(llama):
 
 def test_later_updates_on_a_batch_are_relative_to_the_learner_before_the_first(llama):
     algorithm = get_algorithm(algorithm_type="grpo", importance_correction="truncated")
-    learner = make_learner(llama, max_tokens_per_pack=25)
+    learner = make_learner(llama, pack_size=PackSize(25))
     groups = random_groups(seed=0)
     batch = Batch(groups)
     learner.forward(batch, {"proximal"})

@@ -6,7 +6,7 @@ from tiny_training import random_groups
 
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.training import forward, token_logprobs, tree_layout
-from agentscope_tuner.training.packing import pack_batch
+from agentscope_tuner.training.packing import PackSize, pack_batch
 
 META = torch.device("meta")
 
@@ -18,7 +18,7 @@ def test_a_pack_goes_forward_and_backward_without_a_tensor_left_on_the_cpu(model
     for group in groups:
         for segment in (s for r in group.rollouts for s in r.trajectory.sampled_segments()):
             segment.sampled.supports = {0: np.array([3, segment.token_ids[0]], np.int32)}
-    (pack,) = pack_batch(Batch(groups), 10_000)
+    (pack,) = pack_batch(Batch(groups), PackSize(10_000))
     forward.prepare(model, META)
     hidden_NE = forward.predecessor_states(model, pack)
     head = forward.head_of(model, pack)

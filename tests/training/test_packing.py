@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tiny_training import random_groups
 
 from agentscope_tuner.algorithms.batch import Batch
-from agentscope_tuner.training.packing import pack_batch
+from agentscope_tuner.training.packing import PackSize, pack_batch
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
 
 LARGE = 10_000
@@ -27,12 +27,14 @@ def group(*rollouts):
 
 
 def rows(groups, max_tokens=LARGE, **settings):
-    return [p.token_ids_T.tolist() for p in pack_batch(Batch(groups), max_tokens, **settings)]
+    return [
+        p.token_ids_T.tolist() for p in pack_batch(Batch(groups), PackSize(max_tokens), **settings)
+    ]
 
 
 def test_a_shared_prompt_is_stored_once_and_answers_are_not_merged():
     (pack,) = pack_batch(
-        Batch([group(rollout([1, 2], [5, 6, 7]), rollout([1, 2], [5, 6, 8]))]), LARGE
+        Batch([group(rollout([1, 2], [5, 6, 7]), rollout([1, 2], [5, 6, 8]))]), PackSize(LARGE)
     )
     # The last token of each answer predicts nothing and is left out.
     assert pack.token_ids_T.tolist() == [1, 2, 5, 6, 5, 6]
@@ -44,7 +46,7 @@ def test_a_shared_prompt_is_stored_once_and_answers_are_not_merged():
 
 def test_prompts_are_shared_up_to_where_they_part_ways():
     prompts = ([1, 2, 3], [1, 2, 4], [1, 2])
-    (pack,) = pack_batch(Batch([group(*(rollout(p, [9, 9]) for p in prompts))]), LARGE)
+    (pack,) = pack_batch(Batch([group(*(rollout(p, [9, 9]) for p in prompts))]), PackSize(LARGE))
     assert pack.token_ids_T.tolist() == [1, 2, 3, 9, 4, 9, 9]
     assert pack.position_ids_T.tolist() == [0, 1, 2, 3, 2, 3, 2]
 
@@ -87,6 +89,13 @@ def test_rollouts_without_advantage_are_not_packed():
     assert rows([group(rollout([1], [5, 5], None))]) == []
 
 
+def test_no_group_is_added_beyond_what_is_enough_and_none_is_split_for_it():
+    groups = [group(*(rollout([1, 2, k], [5, 6]) for _ in range(3))) for k in range(3)]
+    sizes = [len(pack.token_ids_T) for pack in pack_batch(Batch(groups), PackSize(LARGE, enough=4))]
+    assert sizes == [len(row) for one in groups for row in rows([one])]
+    assert min(sizes) > 4
+
+
 def test_packs_keep_to_the_limit_and_repeat_the_prompt_where_a_group_is_cut():
     members = group(*(rollout([1, 2, 3], [5, 5, 5]) for _ in range(4)))
     assert rows([members], max_tokens=9) == [[1, 2, 3, 5, 5, 5, 5]] * 2
@@ -96,7 +105,7 @@ def test_packs_keep_to_the_limit_and_repeat_the_prompt_where_a_group_is_cut():
 
 def test_a_text_that_begins_with_a_sampled_token_is_trained_from_its_second_on():
     tree = Trajectory([Segment(None, [5, 6], sampled([5, 6]))])
-    (pack,) = pack_batch(Batch([group(Rollout("r", {}, tree, advantage=1.0))]), LARGE)
+    (pack,) = pack_batch(Batch([group(Rollout("r", {}, tree, advantage=1.0))]), PackSize(LARGE))
     assert pack.targets_N.tolist() == [6]
 
 
@@ -112,7 +121,7 @@ def test_every_trained_token_sees_exactly_its_own_branch(seed, max_tokens):
         for n, index in enumerate(span.trained.tolist())
     }
     seen = []
-    for pack in pack_batch(batch, max_tokens):
+    for pack in pack_batch(batch, PackSize(max_tokens)):
         row, ends = np.arange(len(pack.token_ids_T)), pack.subtree_end_T
         for n, token in enumerate(pack.rows_N.tolist()):
             number, segment, index = origins[token]

@@ -19,6 +19,7 @@ from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.errors import InputError, RunError
 from agentscope_tuner.training.columns import FrozenModel
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.sharded.group import LearnerGroup
 from agentscope_tuner.training.sharded.recipe import Recipe
 
@@ -47,7 +48,7 @@ def open_group(model: Path) -> Iterator[Open]:
             model=directory,
             optimizer=SETTINGS,
             compute_dtype=torch.float32,
-            max_tokens_per_pack=PACK,
+            pack_size=PackSize(PACK),
             device_type="cpu",
             checkpoint=checkpoint,
             frozen={"reference": model},
@@ -75,7 +76,7 @@ def test_the_loss_and_the_norm_are_those_of_one_process(
     open_group: Open, model: Path, tmp_path: Path
 ) -> None:
     group, alone = open_group(2), make_learner(make_model("llama"), optimizer=SETTINGS)
-    alone.max_tokens_per_pack = PACK
+    alone.pack_size = PackSize(PACK)
     group.save(tmp_path / "before")  # no update yet, and so nothing in the optimizer
     for seed in (1, 2):
         told, expected = (learnt(learner, get_algorithm(), seed) for learner in (group, alone))
@@ -85,7 +86,7 @@ def test_the_loss_and_the_norm_are_those_of_one_process(
 
     batch, by_one = Batch(random_groups(3, groups=3)), Batch(random_groups(3, groups=3))
     group.frozen("reference").forward(batch, {"reference"})
-    frozen = FrozenModel(make_model("llama"), dtype=torch.float32, max_tokens_per_pack=PACK)
+    frozen = FrozenModel(make_model("llama"), dtype=torch.float32, pack_size=PackSize(PACK))
     frozen.forward(by_one, {"reference"})
     torch.testing.assert_close(batch.columns["reference"], by_one.columns["reference"], **NEAR)
 

@@ -16,6 +16,7 @@ from two_ranks import FAMILIES, PACK, SETTINGS, learnt
 
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.training.pack import Pack
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.sharded.deal import packs_of
 
 NEAR = {"rtol": 1e-5, "atol": 1e-6}
@@ -36,7 +37,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def alone(family: str, updates: int) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    learner = make_learner(make_model(family), optimizer=SETTINGS, max_tokens_per_pack=PACK)
+    learner = make_learner(make_model(family), optimizer=SETTINGS, pack_size=PackSize(PACK))
     results = [learnt(learner, get_algorithm(), seed) for seed in range(1, updates + 1)]
     return results, learner.weights()
 

@@ -19,6 +19,7 @@ from tiny_training import (
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.penalties import Penalties
 from agentscope_tuner.training import token_logprobs, tree_layout
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
 
 CLIP = 0.2
@@ -110,7 +111,7 @@ def assert_close(found, expected, tolerance=1e-5):
 @pytest.mark.parametrize("max_tokens", [10_000, 25])
 def test_loss_and_gradients_equal_those_of_the_branches_one_by_one(model, max_tokens):
     groups = random_groups(seed=1, temperature=0.8)
-    learner = make_learner(model, max_tokens_per_pack=max_tokens)
+    learner = make_learner(model, pack_size=PackSize(max_tokens))
     metrics = forward_backward(learner, groups, get_algorithm())
     loss, expected = plain_gradients(model, groups)
     assert metrics["policy/loss"] == pytest.approx(loss, abs=1e-5)
@@ -124,7 +125,7 @@ def test_any_tree_in_any_packing_gives_the_same_loss_and_gradients(seed, max_tok
     groups = random_groups(seed)
     if not any(plain_logprobs(model, r) for g in groups for r in g.rollouts if r.advantage):
         return
-    learner = make_learner(model, max_tokens_per_pack=max_tokens)
+    learner = make_learner(model, pack_size=PackSize(max_tokens))
     metrics = forward_backward(learner, groups, get_algorithm(algorithm_type="grpo"))
     loss, expected = plain_gradients(model, groups)
     assert metrics["policy/loss"] == pytest.approx(loss, abs=1e-5)

@@ -87,7 +87,7 @@ def logprobs(
 ) -> dict[tuple[int, int, int], float]:
     """(rollout, segment, index) -> ln p of each trained token under the learner's weights."""
     batch = Batch(groups)
-    logprobs_N, _ = token_columns(learner.model, batch, learner.max_tokens_per_pack)
+    logprobs_N, _ = token_columns(learner.model, batch, learner.pack_size)
     return {
         (number, segment, i): logprobs_N[span.start + n].item()
         for (number, segment), span in batch.spans.items()

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.sharded.learner import ShardedLearner
 
 FAMILIES = ("llama", "qwen3")  # a tied head, and one of its own
@@ -39,7 +40,7 @@ def make_sharded(model: PreTrainedModel) -> ShardedLearner:
         init_device_mesh("cpu", (dist.get_world_size(),)),
         optimizer=SETTINGS,
         compute_dtype=torch.float32,
-        max_tokens_per_pack=PACK,
+        pack_size=PackSize(PACK),
     )
 
 

@@ -42,11 +42,15 @@ from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.critic import LocalCritic
 from agentscope_tuner.training.learner import LEARNER_STATE, LocalLearner
 from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.self_teacher import SelfTeacher
 from agentscope_tuner.training.sharded.group import LearnerGroup
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 Weights = Mapping[str, torch.Tensor]
+ENOUGH_ON_A_PROCESSOR = 512
+"""Tokens of a pack: its products are as fast there as those of a larger one, which takes more
+memory."""
 
 
 async def build_rollouts(
@@ -80,6 +84,15 @@ async def build_rollouts(
     return rollouts
 
 
+def _pack_size(config: Config, files: ModelFiles, device: torch.device) -> PackSize:
+    """What goes into one pass of the learner."""
+    if not config.trainer.use_dynamic_bsz:
+        return PackSize(1)
+    longest = 2 * max_length(config.trained_model(), files.config)
+    most = config.trainer.max_token_len_per_gpu or longest
+    return PackSize(most, enough=ENOUGH_ON_A_PROCESSOR) if device.type == "cpu" else PackSize(most)
+
+
 def build_learning(
     config: Config,
     files: ModelFiles,
@@ -94,9 +107,7 @@ def build_learning(
     ranks = config.trainer.ranks
     refuse_other_learners_checkpoint(checkpoint, ranks)
     refuse_what_does_not_fit(files, tuning_needs(config, files, companions), training=True)
-    longest = 2 * max_length(config.trained_model(), files.config)
-    pack = config.trainer.max_token_len_per_gpu or longest
-    pack = pack if config.trainer.use_dynamic_bsz else 1
+    pack_size = _pack_size(config, files, device)
     lora, dtype = config.model.lora, training_dtype(config, device)
     adapters = lora_settings(lora) if lora.rank else None
     optimizer = optimizer_settings(
@@ -113,7 +124,7 @@ def build_learning(
             checkpoint,
             optimizer=optimizer,
             compute_dtype=dtype,
-            max_tokens_per_pack=pack,
+            pack_size=pack_size,
             device=device,
         )
     else:
@@ -124,13 +135,13 @@ def build_learning(
             device=device,
             compute_dtype=dtype,
             optimizer=optimizer,
-            max_tokens_per_pack=pack,
+            pack_size=pack_size,
             lora=adapters,
             tokenizer=files.tokenizer,
         )
         if checkpoint is not None:
             learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
-        frozen = partial(FrozenModel, device=device, dtype=dtype, max_tokens_per_pack=pack)
+        frozen = partial(FrozenModel, device=device, dtype=dtype, pack_size=pack_size)
         if algorithm.needs_reference and not lora.rank:  # which has the reference in itself
             others["reference"] = frozen(load_model(files.directory, torch.float32))
         if companions.teacher is not None:
@@ -149,7 +160,7 @@ def build_learning(
             optimizer=optimizer_settings(
                 config.algorithm.critic.optimizer, config.trainer.grad_clip, total_steps
             ),
-            max_tokens_per_pack=pack,
+            pack_size=pack_size,
             lora=adapters,
         )
         if checkpoint is not None:

@@ -14,6 +14,7 @@ from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.training.learner import LEARNER_STATE
 from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.sharded.group import LearnerGroup
 from agentscope_tuner.training.sharded.learner import UPDATES
 from agentscope_tuner.training.sharded.recipe import Recipe
@@ -27,7 +28,7 @@ def build_ranks(
     *,
     optimizer: OptimizerSettings,
     compute_dtype: torch.dtype,
-    max_tokens_per_pack: int,
+    pack_size: PackSize,
     device: torch.device,
 ) -> tuple[LearnerGroup, dict[str, Columns]]:
     """The learner on so many ranks, where the checkpoint left it, and the models beside it."""
@@ -38,7 +39,7 @@ def build_ranks(
         model=checkpoint or files.directory,
         optimizer=optimizer,
         compute_dtype=compute_dtype,
-        max_tokens_per_pack=max_tokens_per_pack,
+        pack_size=pack_size,
         device_type=device.type,
         tokenizer=files.tokenizer,
         checkpoint=checkpoint,

@@ -37,7 +37,10 @@ class Trainer(Section):
         True, "Pack rollouts up to max_token_len_per_gpu; no: one rollout a pass."
     )
     max_token_len_per_gpu: int | None = effect(
-        None, "Most tokens of one pass; empty: twice the model's length.", gt=0
+        None,
+        "Most tokens of one pass, a group of more is split; empty: twice the model's length. On a "
+        "processor no group is added to 512.",
+        gt=0,
     )
     dtype: Literal["auto", "bfloat16", "float32"] = effect(
         "auto", "Precision of training; auto: the sampler's, or float32 where that is float16."

@@ -10,22 +10,22 @@ from transformers import PreTrainedModel
 
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.training import forward
-from agentscope_tuner.training.packing import pack_batch
+from agentscope_tuner.training.packing import DEFAULT_PACK_SIZE, PackSize, pack_batch
 
 
 def token_columns(
-    model: PreTrainedModel, batch: Batch, max_tokens_per_pack: int
+    model: PreTrainedModel, batch: Batch, pack_size: PackSize
 ) -> tuple[Tensor, Tensor]:
     """ln p and entropy in nats of every trained token, [N] each."""
     logprobs_N, entropy_N = torch.empty(len(batch)), torch.empty(len(batch))
-    for pack in pack_batch(batch, max_tokens_per_pack):
+    for pack in pack_batch(batch, pack_size):
         rows_N = torch.from_numpy(pack.rows_N)
         found = forward.pack_logprobs(model, pack)
         logprobs_N[rows_N], entropy_N[rows_N] = (values_n.cpu() for values_n in found)
     return logprobs_N, entropy_N
 
 
-def expected_pushes(model: PreTrainedModel, batch: Batch, max_tokens_per_pack: int) -> Tensor:
+def expected_pushes(model: PreTrainedModel, batch: Batch, pack_size: PackSize) -> Tensor:
     """What p (H + ln p) is on average over the tokens that could have been drawn, [N]."""
 
     def read(logp_bV: Tensor) -> Tensor:
@@ -35,14 +35,14 @@ def expected_pushes(model: PreTrainedModel, batch: Batch, max_tokens_per_pack: i
         return (p_bV**2 * (entropy_b1 + logp_bV)).sum(1)
 
     values_N = torch.empty(len(batch))
-    for pack in pack_batch(batch, max_tokens_per_pack):
+    for pack in pack_batch(batch, pack_size):
         found_N = forward.pack_distributions(model, pack, read).cpu()
         values_N[torch.from_numpy(pack.rows_N)] = found_N
     return values_N
 
 
 def top_columns(
-    model: PreTrainedModel, batch: Batch, max_tokens_per_pack: int, top: int
+    model: PreTrainedModel, batch: Batch, pack_size: PackSize, top: int
 ) -> tuple[Tensor, Tensor]:
     """At each trained token the `top` likeliest ones: their ids and ln p, [N, top] each."""
 
@@ -54,7 +54,7 @@ def top_columns(
         torch.empty(len(batch), top, dtype=torch.int64),
         torch.empty(len(batch), top),
     )
-    for pack in pack_batch(batch, max_tokens_per_pack):
+    for pack in pack_batch(batch, pack_size):
         rows_N = torch.from_numpy(pack.rows_N)
         found_N2K = forward.pack_distributions(model, pack, read).cpu()
         logprobs_NK[rows_N], ids_NK[rows_N] = found_N2K[:, 0].float(), found_N2K[:, 1].long()
@@ -70,7 +70,7 @@ class FrozenModel:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
-        max_tokens_per_pack: int = 8192,
+        pack_size: PackSize = DEFAULT_PACK_SIZE,
         top: int = 0,
     ) -> None:
         """Take over `model`; `top` is how many tokens the column `teacher_top` has.
@@ -81,7 +81,7 @@ class FrozenModel:
         self.model = forward.prepare(model, torch.device(device)).requires_grad_(False)
         for parameter in self.model.parameters():
             parameter.data = parameter.data.to(dtype)
-        self.max_tokens_per_pack = max_tokens_per_pack
+        self.pack_size = pack_size
 
     def forward(self, batch: Batch, columns: Collection[str]) -> None:
         """Fill the columns with ln p of every trained token.
@@ -89,12 +89,12 @@ class FrozenModel:
         But `teacher_top` [N, top] with ln p of the likeliest tokens, whose ids are `other_ids`.
         """
         if "teacher_top" in columns:
-            found = top_columns(self.model, batch, self.max_tokens_per_pack, self.top)
+            found = top_columns(self.model, batch, self.pack_size, self.top)
             batch.columns["other_ids"], batch.columns["teacher_top"] = found
         columns = set(columns) - {"teacher_top"}
         if not columns:
             return
-        logprobs_N, _ = token_columns(self.model, batch, self.max_tokens_per_pack)
+        logprobs_N, _ = token_columns(self.model, batch, self.pack_size)
         batch.columns |= {name: logprobs_N for name in columns}
 
     def release(self) -> None:

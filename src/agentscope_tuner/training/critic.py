@@ -32,7 +32,7 @@ from agentscope_tuner.training.master_weights import MasterWeights
 from agentscope_tuner.training.memory import activation_bytes_per_token
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
-from agentscope_tuner.training.packing import pack_batch
+from agentscope_tuner.training.packing import DEFAULT_PACK_SIZE, PackSize, pack_batch
 from agentscope_tuner.training.token_metrics import TokenMetrics
 from agentscope_tuner.training.updates import Updates
 
@@ -50,7 +50,7 @@ class LocalCritic:
         optimizer: OptimizerSettings,
         device: torch.device | str = "cpu",
         compute_dtype: torch.dtype = torch.bfloat16,
-        max_tokens_per_pack: int = 8192,
+        pack_size: PackSize = DEFAULT_PACK_SIZE,
         lora: LoraSettings | None = None,
     ) -> None:
         """Take over `model` (float32 weights), whose head of words is dropped.
@@ -59,7 +59,7 @@ class LocalCritic:
         """
         self.device = torch.device(device)
         self.model = forward.prepare(model, self.device)
-        self.max_tokens_per_pack = max_tokens_per_pack
+        self.pack_size = pack_size
         model.set_output_embeddings(nn.Identity())
         if lora is not None:
             add_adapters(model, lora)
@@ -79,7 +79,7 @@ class LocalCritic:
         """Fill the columns (there is one, `value`) with the expected returns, without gradient."""
         values_N = torch.empty(len(batch))
         with torch.no_grad():
-            for pack in pack_batch(batch, self.max_tokens_per_pack):
+            for pack in pack_batch(batch, self.pack_size):
                 values_N[torch.from_numpy(pack.rows_N)] = self._values(pack).cpu()
         batch.columns |= {name: values_N for name in columns}
 
@@ -90,7 +90,7 @@ class LocalCritic:
         that the advantages were made with.
         """
         metrics = TokenMetrics("critic")
-        for pack in pack_batch(batch, self.max_tokens_per_pack):
+        for pack in pack_batch(batch, self.pack_size):
             rows_N = torch.from_numpy(pack.rows_N)
             columns = {name: c[rows_N].to(self.device) for name, c in batch.columns.items()}
             # In training mode activations are computed twice instead of kept.

@@ -32,7 +32,12 @@ from agentscope_tuner.training.memory import (
 )
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
-from agentscope_tuner.training.packing import pack_batch, without_gradient
+from agentscope_tuner.training.packing import (
+    DEFAULT_PACK_SIZE,
+    PackSize,
+    pack_batch,
+    without_gradient,
+)
 from agentscope_tuner.training.saving import save_model_directory
 from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 from agentscope_tuner.training.updates import Updates
@@ -52,7 +57,7 @@ class LocalLearner:
         optimizer: OptimizerSettings,
         device: torch.device | str = "cpu",
         compute_dtype: torch.dtype = torch.bfloat16,
-        max_tokens_per_pack: int = 8192,
+        pack_size: PackSize = DEFAULT_PACK_SIZE,
         lora: LoraSettings | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
@@ -65,7 +70,7 @@ class LocalLearner:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.model = forward.prepare(model, self.device)
-        self.max_tokens_per_pack = max_tokens_per_pack
+        self.pack_size = pack_size
         self._tokenizer = tokenizer
         self._adapters = None if lora is None else add_adapters(model, lora)
         model.activation_checkpointing_enable()  # takes effect in training mode only
@@ -92,7 +97,7 @@ class LocalLearner:
             values = {"proximal": logprobs_N, "current": logprobs_N, "entropy": entropy_N}
             batch.columns |= {name: values[name] for name in own}
         if "expected_push" in columns:
-            values_N = expected_pushes(self.model, batch, self.max_tokens_per_pack)
+            values_N = expected_pushes(self.model, batch, self.pack_size)
             batch.columns["expected_push"] = values_N
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
@@ -104,7 +109,7 @@ class LocalLearner:
         `learner`, `entropy` and `loss` are filled for the others.
         """
         skipped = without_gradient(batch, algorithm)
-        packs = pack_batch(batch, self.max_tokens_per_pack, without=skipped)
+        packs = pack_batch(batch, self.pack_size, without=skipped)
         metrics = TokenMetrics()
         learnt = {name: torch.full((len(batch),), torch.nan) for name in ("learner", "entropy")}
         learnt["loss"] = torch.zeros(len(batch))
@@ -219,4 +224,4 @@ class LocalLearner:
         return total.item()
 
     def _columns(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return token_columns(self.model, batch, self.max_tokens_per_pack)
+        return token_columns(self.model, batch, self.pack_size)

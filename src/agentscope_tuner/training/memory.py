@@ -14,7 +14,7 @@ from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.inference.memory import count_parameters
 from agentscope_tuner.training.forward import predecessor_states
 from agentscope_tuner.training.lora import LoraSettings, add_adapters
-from agentscope_tuner.training.packing import pack_batch
+from agentscope_tuner.training.packing import PackSize, pack_batch
 from agentscope_tuner.training.samples import TrainingSample, as_group
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
@@ -87,7 +87,7 @@ def _of_glibc(name: str) -> Callable[..., int] | None:
 def activation_bytes_per_token(model: PreTrainedModel, tokens: int = 32) -> float:
     """What the decoder keeps of each token for the backward pass, measured on a row of `tokens`."""
     probe = TrainingSample([0] * (tokens + 1), [False] * tokens + [True])
-    (pack,) = pack_batch(Batch([as_group([probe])]), max_tokens=tokens + 1)
+    (pack,) = pack_batch(Batch([as_group([probe])]), PackSize(tokens + 1))
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept: dict[int, int] = {}
 

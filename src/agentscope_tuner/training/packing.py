@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 
 from agentscope_tuner.algorithms.base import Algorithm
@@ -16,23 +18,35 @@ Numbered = tuple[int, Rollout]
 """A rollout, and its number through all groups."""
 
 
+@dataclass(frozen=True, slots=True)
+class PackSize:
+    """How many tokens a pack has."""
+
+    most: int
+    """A group of more is split, and each part computes anew what the prompts have in common."""
+    enough: int = sys.maxsize
+    """No group is added beyond these: each token of a pack takes memory until the pass is over."""
+
+
+DEFAULT_PACK_SIZE = PackSize(8192)
+
+
 def pack_batch(
-    batch: Batch, max_tokens: int, *, without: frozenset[int] = frozenset()
+    batch: Batch, pack_size: PackSize, *, without: frozenset[int] = frozenset()
 ) -> list[Pack]:
-    """Pack a batch's rollouts in order, at most `max_tokens` tokens a pack.
+    """Pack a batch's rollouts in order, at most `pack_size.most` tokens a pack.
 
     Rollouts whose number is in `without` are left out. Those of one pack share what their prompts
     have in common, which is all of it within a group and often a system prompt between groups. One
-    that is longer than `max_tokens` gets a pack of its own: it cannot be cut without losing
-    context.
+    that is longer gets a pack of its own: it cannot be cut without losing context.
     """
     packs: list[Pack] = []
     row: list[Numbered] = []
-    room = max_tokens
-    for rollouts, size in _pieces(batch, max_tokens, without):
+    room = allowed = min(pack_size.most, pack_size.enough)
+    for rollouts, size in _pieces(batch, pack_size.most, without):
         if row and size > room:
             packs.append(flatten(_tree(batch, row)))
-            row, room = [], max_tokens
+            row, room = [], allowed
         row += rollouts
         room -= size
     if row:

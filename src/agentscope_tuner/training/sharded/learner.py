@@ -30,7 +30,12 @@ from agentscope_tuner.training.backward import backward_through_head
 from agentscope_tuner.training.master_weights import adder
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
-from agentscope_tuner.training.packing import pack_batch, without_gradient
+from agentscope_tuner.training.packing import (
+    DEFAULT_PACK_SIZE,
+    PackSize,
+    pack_batch,
+    without_gradient,
+)
 from agentscope_tuner.training.saving import save_model_directory
 from agentscope_tuner.training.sharded.model import Part, ShardedModel
 from agentscope_tuner.training.sharded.shards import whole_weights
@@ -54,14 +59,14 @@ class ShardedLearner:
         *,
         optimizer: OptimizerSettings,
         compute_dtype: torch.dtype = torch.bfloat16,
-        max_tokens_per_pack: int = 8192,
+        pack_size: PackSize = DEFAULT_PACK_SIZE,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         """Take over `model` (float32 weights, alike on all ranks), in place, on the mesh's device.
 
         Raises InputError if the architecture is not known.
         """
-        self._shards = ShardedModel(model, mesh, compute_dtype, max_tokens_per_pack)
+        self._shards = ShardedModel(model, mesh, compute_dtype, pack_size)
         self._tokenizer = tokenizer
         self._compute_dtype = compute_dtype
         self._updates = Updates(dict(model.named_parameters()), optimizer)
@@ -85,7 +90,7 @@ class ShardedLearner:
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
         """Add the gradient of one prepared batch; see `LocalLearner.forward_backward`."""
         skipped = without_gradient(batch, algorithm)
-        packs = pack_batch(batch, self._shards.max_tokens_per_pack, without=skipped)
+        packs = pack_batch(batch, self._shards.pack_size, without=skipped)
         metrics, loss = TokenMetrics(), 0.0
         parts: list[Part] = []
         self.model.train()  # activations are computed twice instead of kept

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.training import forward
 from agentscope_tuner.training.pack import Pack
-from agentscope_tuner.training.packing import pack_batch
+from agentscope_tuner.training.packing import DEFAULT_PACK_SIZE, PackSize, pack_batch
 from agentscope_tuner.training.sharded.deal import packs_of
 from agentscope_tuner.training.sharded.shards import STATES, shard
 
@@ -30,7 +30,7 @@ class ShardedModel:
         model: PreTrainedModel,
         mesh: DeviceMesh,
         compute_dtype: torch.dtype,
-        max_tokens_per_pack: int,
+        pack_size: PackSize,
     ) -> None:
         """Take over `model`, alike on all ranks, in place, on the mesh's device.
 
@@ -38,7 +38,7 @@ class ShardedModel:
         """
         self.device = torch.device(mesh.device_type)
         self.model = forward.prepare(model, self.device)
-        self.max_tokens_per_pack = max_tokens_per_pack
+        self.pack_size = pack_size
         self.rank, self.world = mesh.get_local_rank(), mesh.size()
         self.group = mesh.get_group()
         model.activation_checkpointing_enable()  # takes effect in training mode only
@@ -51,7 +51,7 @@ class ShardedModel:
         """`current` (ln p) and `entropy` (nats) of every trained token, [N] each."""
         parts: list[Part] = []
         self.model.eval()
-        for pack, counts in self.own(pack_batch(batch, self.max_tokens_per_pack)):
+        for pack, counts in self.own(pack_batch(batch, self.pack_size)):
             hidden_NE = self.states(pack)
             logprobs_N, entropy_N = forward.all_logprobs(
                 forward.head_of(self.model, pack), hidden_NE
@@ -90,12 +90,12 @@ class ShardedFrozenModel:
         mesh: DeviceMesh,
         *,
         dtype: torch.dtype = torch.bfloat16,
-        max_tokens_per_pack: int = 8192,
+        pack_size: PackSize = DEFAULT_PACK_SIZE,
     ) -> None:
         """Take over `model`. Raises InputError if its architecture is not known."""
         frozen: torch.nn.Module = model
         frozen.to(dtype).requires_grad_(False)
-        self._shards = ShardedModel(model, mesh, dtype, max_tokens_per_pack)
+        self._shards = ShardedModel(model, mesh, dtype, pack_size)
 
     def forward(self, batch: Batch, columns: Collection[str]) -> None:
         """Fill the columns with ln p of every trained token."""

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.sharded.learner import ShardedLearner
 from agentscope_tuner.training.sharded.model import ShardedFrozenModel
 
@@ -27,7 +28,7 @@ class Recipe:
     """A Hugging Face directory: a checkpoint's, where there is one."""
     optimizer: OptimizerSettings
     compute_dtype: torch.dtype
-    max_tokens_per_pack: int
+    pack_size: PackSize
     device_type: str
     """`cpu`, or `cuda`: each rank has the GPU of its number."""
     tokenizer: PreTrainedTokenizerBase | None = None
@@ -43,7 +44,7 @@ class Recipe:
             mesh,
             optimizer=self.optimizer,
             compute_dtype=self.compute_dtype,
-            max_tokens_per_pack=self.max_tokens_per_pack,
+            pack_size=self.pack_size,
             tokenizer=self.tokenizer,
         )
         if self.checkpoint is not None:
@@ -54,6 +55,6 @@ class Recipe:
                 load_model(directory, torch.float32),
                 mesh,
                 dtype=self.compute_dtype,
-                max_tokens_per_pack=self.max_tokens_per_pack,
+                pack_size=self.pack_size,
             )
         return parts
