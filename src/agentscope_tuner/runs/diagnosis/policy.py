@@ -23,24 +23,27 @@ _STEPS_FOR_KL = 5
 
 
 def entropy_collapse(case: Case) -> Iterator[Finding]:
-    """The entropy has fallen and the reward stands still."""
+    """The entropy has fallen and the second half of the run is no better than the first.
+
+    The last steps alone would not do: a model that has learnt its task explores no more either.
+    """
     values = case.values("policy/entropy")
     if len(values) < 2 * WINDOW or len(case.steps) < 2 * WINDOW:
         return
     first = fmean(value for _, value in values[:WINDOW])
     last = fmean(value for _, value in values[-WINDOW:])
-    half = case.steps[len(case.steps) // 2 :]
-    before, after = case.reward(half[: len(half) // 2]), case.reward(half[len(half) // 2 :])
+    half = len(case.steps) // 2
+    before, after = case.reward(case.steps[:half]), case.reward(case.steps[half:])
     rising = after.mean - before.mean > 2 * max(before.standard_error, after.standard_error)
     if last >= COLLAPSED * first or rising:
         return
     yield Finding(
         "entropy-collapse",
         "medium",
-        "The model has stopped exploring: its entropy has fallen away and the reward stands still.",
+        "The model has stopped exploring: its entropy fell away and the reward did not rise.",
         f"policy/entropy {first:.3g} in {span([s for s, _ in values[:WINDOW]])}, {last:.3g} in "
-        f"{span([s for s, _ in values[-WINDOW:]])}; reward/mean {before.mean:.3g} and then "
-        f"{after.mean:.3g}",
+        f"{span([s for s, _ in values[-WINDOW:]])}; reward/mean {before.mean:.3g} in the "
+        f"first half and {after.mean:.3g} in the second",
         "Go back to an earlier checkpoint with a smaller learning rate, or give "
         "algorithm.entropy_loss_fn_args.entropy_coef a value such as 0.001.",
     )
