@@ -30,6 +30,7 @@ SUBJECTS = (
     "lora",
     "long_prompts",
     "bookkeeping",
+    "cluster",
 )
 QUICK_SUBJECTS = ("sampling", "agents", "demo", "memory", "concurrency", "overhead")
 
