@@ -113,6 +113,14 @@ def test_a_healthy_run_trips_no_rule(tmp_path: Path) -> None:
     assert found_in(RunOf(), tmp_path) == []
 
 
+def test_a_model_that_has_learnt_its_task_may_be_sure_of_itself(tmp_path: Path) -> None:
+    def learnt(step: int, task: int, sample: int) -> float:
+        return float(sample < (1 if step < 4 else 3))
+
+    sure = SICK["entropy-collapse"][1].metrics
+    assert found_in(RunOf(reward=learnt, metrics=sure), tmp_path) == []
+
+
 @pytest.mark.parametrize("right", [2, 3, 4])
 def test_a_form_that_all_answers_have_come_to_is_no_phrase_that_pays(
     right: int, tmp_path: Path
