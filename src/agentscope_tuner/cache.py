@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 
 def cache_directory() -> Path:
-    """`$ASTUNER_CACHE`, else `agentscope-tuner` in the user's cache directory."""
+    """`$ASTUNER_CACHE`, else `agentscope-tuner` where the system has users' caches."""
     if own := os.environ.get("ASTUNER_CACHE"):
         return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "agentscope-tuner"
+    return user_cache_path("agentscope-tuner", appauthor=False)

@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from tiny_models import CONFIGS, letter_tokenizer, tiny_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -84,6 +86,30 @@ def test_an_unreachable_hub_is_one_sentence_and_soon(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="the hub cannot be asked") as caught:
         resolve_model("some-org/some-model")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [None, 401, 404])
+def test_a_pinned_revision_is_taken_from_the_cache_whatever_the_hub_says(
+    monkeypatch, tmp_path, directory, status
+):
+    commit, other = "a" * 40, "b" * 40
+    repository = tmp_path / "models--some-org--some-model"
+    for revision in (commit, other):
+        shutil.copytree(directory, repository / "snapshots" / revision)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(other)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    def refuses(*args, revision, **kwargs):
+        assert revision in (commit, None)
+        if status is None:
+            raise ConnectionError("Name or service not known")
+        response = SimpleNamespace(status_code=status, headers={}, request=None)
+        raise HfHubHTTPError("no", response=response)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuses)
+    assert resolve_model(f"some-org/some-model@{commit}").name == commit
+    assert resolve_model("some-org/some-model").name == other
 
 
 def test_a_package_that_is_not_installed_says_how_to_install_it():

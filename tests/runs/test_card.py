@@ -52,6 +52,12 @@ def test_the_hub_reads_where_it_is_from(tmp_path: Path) -> None:
     assert "openai/gsm8k" in data["datasets"]
 
 
+def test_a_pinned_revision_is_no_part_of_the_name_that_is_linked(tmp_path: Path) -> None:
+    model = {"path": "Qwen/Qwen3-0.6B@abc123", "revision": "abc123"}
+    data = ModelCard(model_card(a_run(tmp_path, model=model), 8)).data.to_dict()
+    assert data["base_model"] == "Qwen/Qwen3-0.6B"
+
+
 def test_an_adapter_and_a_gguf_file_say_what_they_are(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     cards = {

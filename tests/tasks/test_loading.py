@@ -8,7 +8,7 @@ import time
 import datasets
 import pytest
 
-from agentscope_tuner.config.preview import first_samples
+from agentscope_tuner.config.preview import first_samples, source_of
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.tasks import load_samples
 
@@ -23,6 +23,12 @@ def directory(tmp_path, monkeypatch):
     for split, rows in {"train": ROWS, "test": ROWS[:2]}.items():
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def test_a_dataset_of_the_hub_may_say_its_revision():
+    pinned = {"path": "openai/gsm8k", "name": "main", "revision": "abc123"}
+    assert source_of("openai/gsm8k@abc123", "main") == pinned
+    assert source_of("openai/gsm8k", None)["revision"] is None
 
 
 def test_a_directory_has_a_split_for_each_file(directory):

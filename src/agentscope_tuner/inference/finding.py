@@ -1,7 +1,8 @@
 """From what a user calls a model to its files, without importing what could load them.
 
 `model_path` may be a directory, a `.gguf` file, `pypi:<distribution>` (the model inside an
-installed Python package, which is not imported) or a name on the hub.
+installed Python package, which is not imported) or a name on the hub, behind which `@` and a
+revision may stand: a commit, a tag or a branch.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib.metadata
 from pathlib import Path
 
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.hub import split_revision
 
 PYPI = "pypi:"
 GGUF = ".gguf"
@@ -65,31 +67,34 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    repository, revision = split_revision(name)
     try:
         # A short question first: the download itself would retry for minutes without a network.
-        HfApi().model_info(name, timeout=HUB_SECONDS)
+        HfApi().model_info(repository, revision=revision, timeout=HUB_SECONDS)
     except HFValidationError:
         raise InputError(
             f"model_path {name!r} is neither a path that exists nor a hub name"
         ) from None
     except HfHubHTTPError as error:
-        raise InputError(
-            f"model_path {name!r} is no local path, and the hub has no such model "
-            f"that you may read (status {error.response.status_code})"
-        ) from error
-    except Exception as error:  # whatever keeps us from asking, the local cache may have the model
-        return _from_hub_cache(name, error)
-    return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+        return _from_hub_cache(
+            name,
+            f"the hub has no such model that you may read (status {error.response.status_code})",
+        )
+    except Exception as error:  # whatever keeps us from asking
+        return _from_hub_cache(name, f"the hub cannot be asked ({error})")
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=list(HUB_FILES)))
 
 
-def _from_hub_cache(name: str, unreachable: Exception) -> Path:
+def _from_hub_cache(name: str, why: str) -> Path:
+    """What was fetched earlier, if it was."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    repository, revision = split_revision(name)
     try:
-        return Path(snapshot_download(name, local_files_only=True))
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
         raise InputError(
-            f"model_path {name!r} is no local path, the hub cannot be asked ({unreachable}), "
-            "and the hub's local cache does not have it"
+            f"model_path {name!r} is no local path, {why}, and the hub's local cache does not "
+            "have it"
         ) from None

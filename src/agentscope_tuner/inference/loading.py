@@ -1,7 +1,7 @@
 """From what a user calls a model to a Hugging Face directory, and from that to memory.
 
 A GGUF file is converted once, to fp32 safetensors in a cache outside the repository
-(`$ASTUNER_CACHE`, else `~/.cache/agentscope-tuner`).
+(`cache.cache_directory`).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from huggingface_hub import ModelCardData
 from agentscope_tuner.config.keys import Outcome, values_of
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.config.schema import Config
+from agentscope_tuner.hub import split_revision
 from agentscope_tuner.monitor.summary import eval_rewards, training_key
 from agentscope_tuner.monitor.text import sparkline
 from agentscope_tuner.rollout.estimate import Estimate
@@ -77,8 +78,9 @@ def model_card(run: RunFiles, step: int, form: Form = "hf") -> str:
 
 def _metadata(versions: dict[str, Any], form: Form) -> str:
     data = {name: dataset["path"] for name, dataset in versions["datasets"].items()}
-    on_hub = [path for path in dict.fromkeys(data.values()) if not Path(path).exists()]
-    base = versions["model"]["path"] if _is_on_hub(versions["model"]) else None
+    on_hub = [split_revision(p)[0] for p in dict.fromkeys(data.values()) if not Path(p).exists()]
+    model = versions["model"]
+    base = split_revision(model["path"])[0] if _is_on_hub(model) else None
     card = ModelCardData(
         base_model=base,
         base_model_relation=RELATION[form] if base else None,

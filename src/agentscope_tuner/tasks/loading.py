@@ -17,6 +17,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from agentscope_tuner.config.preview import source_of
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.hub import split_revision
 
 _HUB_TIMEOUT_S = 10.0
 
@@ -57,10 +58,11 @@ def load_samples(
 def _check_on_hub(path: str) -> None:
     """Fail at once where `datasets` would retry for half a minute before it says so."""
     missing = f"The dataset {path!r} is neither a file or directory here nor a dataset on the hub"
-    if (Path(datasets.config.HF_DATASETS_CACHE) / path.replace("/", "___")).is_dir():
+    repository, revision = split_revision(path)
+    if (Path(datasets.config.HF_DATASETS_CACHE) / repository.replace("/", "___")).is_dir():
         return
     try:
-        HfApi().dataset_info(path, timeout=_HUB_TIMEOUT_S)
+        HfApi().dataset_info(repository, revision=revision, timeout=_HUB_TIMEOUT_S)
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise InputError(f"{missing}.") from error
     except Exception as error:  # offline mode, or whatever the HTTP client calls no connection
