@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster test-types storm-cluster bench-driver lint setup bench bench-quick bench-viewer against-peers against-trinity league curves attack docs clean
+.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster test-types test-wheel storm-cluster bench-driver lint setup bench bench-quick bench-viewer bench-plan against-peers against-trinity league curves attack docs clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -54,6 +54,10 @@ test-cluster: $(READY)
 test-types: $(READY)
 	$(BIN)/python -m pytest tests/engine/test_every_type_resumes.py tests/engine/long_every_type_resumes.py
 
+## make test-wheel: the wheel in a fresh environment, where the guide's program learns two steps (10 minutes)
+test-wheel: $(READY)
+	$(BIN)/python -m pytest tests/wheel/long_wheel.py
+
 ## make storm-cluster: 40 kills of rollout actors, nodes and drivers on a cluster of two nodes; all runs end alike
 storm-cluster: $(READY)
 	PYTHONPATH=tests:tests/cluster $(BIN)/python -m storm
@@ -79,6 +83,10 @@ bench-quick: $(READY)
 ## make bench-viewer: how fast the viewer answers, and what a run pays for its record (a minute)
 bench-viewer: $(READY)
 	$(BIN)/python benchmarks/viewer.py
+
+## make bench-plan: what astuner plan says of three runs against what then happens (10 minutes), for docs/plan.md
+bench-plan: $(READY)
+	$(BIN)/python benchmarks/plan.py
 
 ## make against-peers: the same numbers through TRL's, Trinity-RFT's and verl's own functions (3 minutes)
 against-peers: $(READY)

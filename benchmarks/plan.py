@@ -1,0 +1,145 @@
+"""What `astuner plan` says of three runs against what then happens: `make bench-plan`.
+
+Plans and runs the project of `astuner init` in three shapes, each in a process of its own, and
+writes docs/plan.md. About ten minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from machine import processor
+
+from agentscope_tuner.cli.invoke import invoke
+from agentscope_tuner.commands.peak import PeakMemory
+from agentscope_tuner.monitor.jsonl import read_metrics
+
+PAGE = Path(__file__).parents[1] / "docs" / "plan.md"
+STEPS = 4
+SHAPES = {
+    "full tuning, 8 tasks x 8, 24 tokens": ["name=full"],
+    "adapters of rank 16, 4 tasks x 8, 64 tokens": [
+        "name=adapters",
+        "model.lora.rank=16",
+        "model.max_response_tokens=64",
+        "buffer.batch_size=4",
+    ],
+    "ppo with a critic, 16 tasks x 2, 24 tokens": [
+        "name=ppo",
+        "algorithm.algorithm_type=ppo",
+        "algorithm.repeat_times=2",
+        "buffer.batch_size=16",
+    ],
+}
+Figures = dict[str, float]
+UNITS = {"memory": "GB", "step": "s", "run": "s", "disk": "GB"}
+
+
+def main() -> None:
+    """Plan and run each shape in a fresh project, and write the page."""
+    found: dict[str, tuple[Figures, Figures]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        project = Path(place, "project")
+        astuner("init", str(project), cwd=Path(place))
+        for shape, settings in SHAPES.items():
+            given = [*settings, f"buffer.total_steps={STEPS}"]
+            planned = astuner("plan", "main.py", "--json", *options(given), cwd=project)
+            child = [sys.executable, __file__, *given]
+            happened = subprocess.run(child, cwd=project, check=True, stdout=subprocess.PIPE).stdout
+            found[shape] = (of_plan(json.loads(planned)), json.loads(happened.splitlines()[-1]))
+            print(shape, *found[shape], sep="\n  ", flush=True)
+    PAGE.write_text(report(found, conditions()), encoding="utf-8")
+
+
+def astuner(*arguments: str, cwd: Path) -> bytes:
+    """What the command prints."""
+    command = [sys.executable, "-m", "agentscope_tuner", *arguments]
+    return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE).stdout
+
+
+def options(settings: list[str]) -> list[str]:
+    """As the command line has them."""
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def of_plan(planned: dict) -> Figures:
+    """Its predictions, in `UNITS`."""
+    return {
+        "memory": planned["memory_bytes"] / 1e9,
+        "step": planned["measured"]["step_s"],
+        "run": planned["hours"] * 3600,
+        "disk": planned["disk_bytes"] / 1e9,
+    }
+
+
+def run_here(settings: list[str]) -> Figures:
+    """Run the project in this process, and measure the same."""
+    with PeakMemory(torch.device("cpu")) as memory:
+        began = time.perf_counter()
+        invoke("run", Path("main.py"), [], settings)
+        seconds = time.perf_counter() - began
+    [run] = Path("checkpoints/tuning").glob(settings[0].removeprefix("name="))
+    steps = [r["time/step"] for r in read_metrics(run / "metrics.jsonl") if "time/step" in r]
+    kept = [*run.glob("global_step_*"), run / "rollouts"]
+    size = sum(p.stat().st_size for place in kept for p in place.rglob("*") if p.is_file())
+    return {
+        "memory": memory.peak / 1e9,
+        "step": sum(steps[1:]) / len(steps[1:]),
+        "run": seconds,
+        "disk": size / 1e9,
+    }
+
+
+def report(found: dict[str, tuple[Figures, Figures]], conditions: str) -> str:
+    """The page."""
+    rows, far = [], 0.0
+    for shape, (planned, happened) in found.items():
+        for name, unit in UNITS.items():
+            off = planned[name] / happened[name] - 1
+            far = max(far, abs(off))
+            rows.append(
+                f"| {shape} | {name} | {planned[name]:.2f} {unit} | {happened[name]:.2f} {unit} | "
+                f"{off:+.0%} |"
+            )
+    table = "\n".join(rows)
+    return f"""# What `astuner plan` said, and what then happened
+
+`make bench-plan`: the project of `astuner init` (SmolLM2-135M-Instruct) in three shapes, planned
+and then run for {STEPS} steps, each in a process of its own. `memory` is the peak beyond what the
+process held before; `step` is the second step of the plan, and the mean of all steps but the first
+of the run; `run` is the whole, with loading, evaluations and the checkpoint; `disk` are checkpoints
+and rollouts.
+
+| run | what | planned | happened | off by |
+| --- | --- | --- | --- | --- |
+{table}
+
+The farthest off by {far:.0%}. Seconds are those of a clock: on a machine that other programs use
+they say as much about these as about the run.
+
+{conditions}
+"""
+
+
+def conditions() -> str:
+    """When, and on what."""
+    load = os.getloadavg()[0]
+    return (
+        f"{datetime.date.today()}: {os.cpu_count()} cores, {processor()}, torch "
+        f"{torch.__version__}; load {load:.1f} at the end (other programs ran beside it)."
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        print(json.dumps(run_here(sys.argv[1:])))
+    else:
+        main()
