@@ -80,6 +80,12 @@ def test_training_on_demonstrations_shows_the_loss() -> None:
     assert summary.changes == {"training: loss": (2.5, 2.0)}
 
 
+def test_training_is_compared_over_a_quarter_of_the_steps_since_each_has_its_own_tasks() -> None:
+    rewards = [0.0, 0.2, 0.9, 0.5, 0.4, float("nan"), 0.5, 0.7, 0.3]
+    summary = RunSummary.of([{"reward/mean": reward} for reward in rewards], {})
+    assert summary.changes == {"training: reward, 2 steps": (0.1, 0.5)}
+
+
 def test_a_long_phase_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     console, output = plain()
     console.start(2, Path("run"))

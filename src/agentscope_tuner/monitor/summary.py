@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 from rich.markup import escape
 from rich.table import Table
@@ -23,8 +24,9 @@ class RunSummary:
     """What changed between the beginning and the end, and where everything is."""
 
     changes: Mapping[str, tuple[float, float]]
-    """First and last value of each evaluation's and of training's mean reward, or of its loss; what
-    was measured only once is left out."""
+    """First and last value of each evaluation's mean reward; means over the first and the last
+    quarter of the steps of training's, or of its loss, as each step has tasks of its own. What was
+    measured only once is left out."""
     paths: Mapping[str, Path] = field(default_factory=dict)
     """What was written, each by a word or two that say what it is."""
 
@@ -33,14 +35,18 @@ class RunSummary:
         """Take the changes from the records of a `metrics.jsonl`, evaluations first."""
         evaluations = dict.fromkeys(name for record in records for name in eval_rewards(record))
         names = {f"{_EVAL}{name}/{REWARD}": f"{name}: reward" for name in evaluations}
-        key = training_key(records)
-        names[key] = f"training: {'loss' if key == LOSS else 'reward'}"
         changes = {}
         for key, name in names.items():
-            values = [record[key] for record in records if key in record]
-            known = [value for value in values if not math.isnan(value)]
+            known = _known(records, key)
             if len(known) > 1:
                 changes[name] = (known[0], known[-1])
+        key = training_key(records)
+        trained = _known(records, key)
+        if len(trained) > 1:
+            few = -(-len(trained) // 4)
+            name = f"training: {'loss' if key == LOSS else 'reward'}"
+            name += f", {few} steps" if few > 1 else ""
+            changes[name] = (fmean(trained[:few]), fmean(trained[-few:]))
         return cls(changes, paths)
 
     def table(self) -> Table:
@@ -53,6 +59,10 @@ class RunSummary:
                 escape(visible(name)), f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"
             )
         return table
+
+
+def _known(records: Sequence[Mapping[str, float]], key: str) -> list[float]:
+    return [r[key] for r in records if key in r and not math.isnan(r[key])]
 
 
 def training_key(records: Sequence[Mapping[str, float]]) -> str:
