@@ -27,6 +27,11 @@ def test_a_list_is_read_as_it_was_given() -> None:
     assert dataset.model_fields_set == {"path", "total_epochs"}
 
 
+def test_nothing_is_said_about_it(capfd: pytest.CaptureFixture[str]) -> None:
+    DatasetConfig.from_samples(SUMS)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_dataset_is_too_and_the_same_samples_have_the_same_place(cache: Path) -> None:
     one = DatasetConfig.from_samples(SUMS)
     two = DatasetConfig.from_samples(datasets.Dataset.from_list(SUMS))

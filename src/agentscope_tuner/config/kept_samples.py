@@ -18,6 +18,7 @@ import pyarrow
 
 from agentscope_tuner.cache import cache_directory
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.progress_bars import without_progress_bars
 
 Samples: TypeAlias = Sequence[Mapping[str, Any]] | datasets.Dataset
 
@@ -40,7 +41,8 @@ def keep(samples: Samples) -> Path:
     handle, name = tempfile.mkstemp(dir=directory, suffix=".parquet")
     os.close(handle)
     try:
-        samples.to_parquet(name)
+        with without_progress_bars():
+            samples.to_parquet(name)
         digest = hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
         kept = directory / f"{digest}.parquet"
         os.replace(name, kept)

@@ -6,8 +6,6 @@ single file has one split, `train`. Whatever is wrong comes back as one sentence
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from agentscope_tuner.config.preview import source_of
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.hub import split_revision
+from agentscope_tuner.progress_bars import without_progress_bars
 
 _HUB_TIMEOUT_S = 10.0
 
@@ -39,7 +38,7 @@ def load_samples(
 
     split = split or _only_split(path, source)
     try:
-        with _without_progress_bars():
+        with without_progress_bars():
             samples = datasets.load_dataset(**source, split=split)
     # `datasets` raises nearly every type there is for input it cannot read.
     except Exception as error:
@@ -98,14 +97,3 @@ def _first_line(error: Exception) -> str:
     cause = error.__cause__ or error
     text = str(cause) or str(error) or type(error).__name__
     return text.strip().splitlines()[0].rstrip(".")
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
