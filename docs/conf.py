@@ -25,8 +25,8 @@ release = version = agentscope_tuner.__version__
 root_doc = "docs/index"
 include_patterns = [
     "docs/**.md",
-    "docs/**.ipynb",
     "examples/**.md",
+    "examples/**.ipynb",
     "benchmarks/*.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
