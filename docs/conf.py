@@ -51,6 +51,8 @@ html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 html_extra_path = ["site/index.html"]
+html_static_path = ["site/static"]
+html_css_files = ["wide.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 
