@@ -34,12 +34,14 @@ def program(tmp_path: Path, tiny_model: Path) -> Path:
     text = GUIDE.read_text()
     model = f'model_path="{tiny_model}", max_model_len=256, max_tokens=8, inference_engine_num=2'
     text = re.sub(r"model_path=.*?max_tokens=24", model, text)
-    text = text.replace("total_steps=24", f"total_steps={STEPS}").replace(
+    text = re.sub(r"total_steps=\d+", f"total_steps={STEPS}", text)
+    text = text.replace(
         "return JudgeOutput(reward=reward)",
         "import os\n    from beside import length\n    return JudgeOutput("
         "reward=length(response.get_text_content() or ''), metrics={'process': os.getpid()})",
     )
     assert model in text
+    assert f"total_steps={STEPS}" in text
     assert "from beside" in text
     (directory / "main.py").write_text(text)
     return directory / "main.py"
