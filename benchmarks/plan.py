@@ -122,7 +122,9 @@ and rollouts.
 | --- | --- | --- | --- | --- |
 {table}
 
-The farthest off by {far:.0%}. Seconds are those of a clock: on a machine that other programs use
+The farthest off by {far:.0%}. The steps of a plan learn from every group, those of a run from the
+groups with two different rewards, so the seconds of the first two shapes are planned for more than
+the beginning of a run takes. And they are those of a clock: on a machine that other programs use
 they say as much about these as about the run.
 
 {conditions}
