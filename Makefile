@@ -97,7 +97,7 @@ against-peers: $(READY)
 against-trinity: $(READY)
 	$(BIN)/python benchmarks/against_trinity.py
 
-## make league: the demo under every learning rule, for docs/league.md (an hour and a half; RUNS=4 for the next four)
+## make league: the demo under every learning rule, for docs/league.md (two hours; RUNS=4 for the next four)
 league: $(READY)
 	$(BIN)/python benchmarks/league.py $(if $(RUNS),--runs $(RUNS))
 

@@ -85,13 +85,16 @@ def page(entries: Sequence[Entry], left_out: Mapping[str, str], planned: int) ->
     )
     first, samples = entries[0], sorted({entry.samples for entry in entries})
     machines = " and ".join(sorted({entry.machine for entry in entries}))
-    without = "; ".join(f"`{name}` ({why})" for name, why in left_out.items())
+    reasons: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        reasons.setdefault(why, []).append(f"`{name}`")
+    without = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
     return f"""# The league
 
 `make league`: the arithmetic example ([results.md](results.md) describes it) under each
-`algorithm_type`, everything else as the example has it: model, tasks and their order,
-{" or ".join(map(str, samples))} rollouts in {max(first.curve)} steps, learning rate. No rule was
-searched for its best settings: this says what it does with its defaults here, not which is best.
+`algorithm_type`, everything else as the example has it: model, tasks and their order, learning
+rate, {" or ".join(map(str, samples))} rollouts in {max(first.curve)} steps. No rule was searched
+for its best settings: this says what it does with its defaults here, not which is best.
 
 {len(entries)} of {planned} runs are finished; on {machines}.
 
