@@ -67,9 +67,12 @@ def test_a_killed_run_goes_on_to_the_same_bits(start_run: Start, tmp_path: Path)
         run = start_run(name, "--set", RANKS)
         await_checkpoint(runs / name, step)
         ranks = ranks_of(run)
+        shared = Path(ranks[0].cmdline()[-1])
+        assert shared.is_dir()
         run.kill()
         run.join()
         assert psutil.wait_procs(ranks, timeout=5)[1] == []
+        assert not shared.exists()
         finished(start_run(name, "--set", RANKS, "--resume"), tmp_path)
         assert differences(runs / name, runs / "whole") == {}
 

@@ -58,7 +58,7 @@ class LearnerGroup:
         share = str(max(1, (os.cpu_count() or 1) // ranks))
         threads = os.environ.get("OMP_NUM_THREADS", share)
         environment = {"OMP_NUM_THREADS": threads, **ON_THIS_MACHINE}
-        self._ranks = [RankProcess(rank, environment) for rank in range(ranks)]
+        self._ranks = [RankProcess(rank, self._directory, environment) for rank in range(ranks)]
         store = str(self._directory / "store")
         try:
             for rank in self._ranks:

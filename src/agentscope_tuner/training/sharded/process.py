@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from multiprocessing import Pipe
+from pathlib import Path
 from typing import Any
 
 from agentscope_tuner.training.sharded import rank as rank_process
@@ -20,14 +21,16 @@ _AT_ONCE = 65536
 class RankProcess:
     """One rank. `readable` are what news of it arrive at."""
 
-    def __init__(self, rank: int, environment: Mapping[str, str]) -> None:
-        """Start the process, with these variables beside the run's own."""
+    def __init__(self, rank: int, files: Path, environment: Mapping[str, str]) -> None:
+        """Start the process, with these variables beside the run's own; `files` is a directory that
+        all ranks share."""
         self.rank = rank
         self.calls, theirs = Pipe()
         self.life, life = os.pipe()
         os.set_blocking(self.life, False)
+        command = [sys.executable, "-m", rank_process.__name__]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", rank_process.__name__, str(theirs.fileno()), str(life)],
+            [*command, str(theirs.fileno()), str(life), str(files)],
             pass_fds=(theirs.fileno(), life),
             stdin=subprocess.DEVNULL,
             # Where modules of the user's are found here, they are found there.

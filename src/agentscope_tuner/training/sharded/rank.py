@@ -1,8 +1,9 @@
-"""The process of one rank: `python -m agentscope_tuner.training.sharded.rank CALLS LIFE`.
+"""The process of one rank: `python -m agentscope_tuner.training.sharded.rank CALLS LIFE FILES`.
 
 It does what it is told through the connection CALLS, a file descriptor, one call after the other,
 and gives a sign of life through the pipe LIFE twice a second. When the run that started it is gone,
-nobody reads that pipe, and the process ends at once, whatever it is in the middle of.
+nobody reads that pipe, and the process ends at once, whatever it is in the middle of. The directory
+FILES, which all ranks share, goes with it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import sys
 import threading
 import time
@@ -17,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -40,14 +42,14 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def serve(calls: Connection) -> None:
+def serve(calls: Connection, files: str) -> None:
     """Open the parts, say so, and answer calls until there are no more."""
-    place, recipe = _received(calls)
+    place, recipe = _received(calls, files)
     opened = _tried(lambda: Answer(_open(place, recipe)))
     parts = opened.value
     _send(calls, Answer(error=opened.error))
     while opened.error is None:
-        call: Call = _received(calls)
+        call: Call = _received(calls, files)
         done = _tried(lambda call=call: _answer(parts[call.part], call))  # type: ignore[misc]
         _send(calls, done if place.rank == 0 else Answer(error=done.error))
 
@@ -85,27 +87,32 @@ def _send(calls: Connection, answer: Answer) -> None:
     calls.send_bytes(pickle.dumps(answer))  # `send` would share tensors by file descriptors
 
 
-def _received(calls: Connection) -> Any:
+def _received(calls: Connection, files: str) -> Any:
     try:
         return _Unpickler(io.BytesIO(calls.recv_bytes())).load()
     except EOFError:
-        os._exit(0)  # the run has released the learner
+        _leave(files)  # the run has released the learner, or is gone
 
 
-def _give_signs_of_life(life: int) -> None:
+def _give_signs_of_life(life: int, files: str) -> None:
     try:
         while True:
             os.write(life, b".")
             time.sleep(HEARTBEAT_S)
     except BrokenPipeError:
-        os._exit(1)
+        _leave(files)
 
 
-def main(calls: int, life: int) -> None:
+def _leave(files: str) -> NoReturn:
+    shutil.rmtree(files, ignore_errors=True)
+    os._exit(0)
+
+
+def main(calls: str, life: str, files: str) -> None:
     """Serve the run that holds the other ends of these file descriptors."""
-    threading.Thread(target=_give_signs_of_life, args=(life,), daemon=True).start()
-    serve(Connection(calls))
+    threading.Thread(target=_give_signs_of_life, args=(int(life), files), daemon=True).start()
+    serve(Connection(int(calls)), files)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])
