@@ -37,6 +37,8 @@ GRACE_S = 1.0
 
 _STOPPING = "A task or callback would have ended the run"
 
+_SIGNALS_S = 0.1
+"""How long a signal may wait for its handler."""
 _KINDS_SHOWN = 20
 """Of stray exceptions; later kinds are logged at debug level, like repetitions."""
 
@@ -72,7 +74,9 @@ def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
 
     thread = threading.Thread(target=target, name="tune")
     thread.start()
-    thread.join()
+    # Handlers run in this thread alone, and a signal that comes to another one does not wake it.
+    while thread.is_alive():
+        thread.join(_SIGNALS_S)
     if failure:
         raise failure[0]
     return outcome[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -190,3 +191,17 @@ def test_stuck_calls_of_one_pool_leave_the_others_alone():
 async def test_a_stop_iteration_in_a_thread_reaches_whoever_awaits_it():
     with pytest.raises(RuntimeError, match="StopIteration"):
         await DaemonThreadPool(1, "t").run(next, iter([]))
+
+
+async def test_a_signal_that_comes_to_another_thread_is_handled_while_a_run_goes_on() -> None:
+    handled = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: handled.set())
+
+    async def work() -> bool:
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        return await asyncio.to_thread(handled.wait, 10)
+
+    try:
+        assert run_to_completion(work())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
