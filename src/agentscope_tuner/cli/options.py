@@ -31,6 +31,15 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 RunDirectory = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
 ]
+EvaluationSet = Annotated[
+    str | None,
+    typer.Option(
+        "--set",
+        metavar="NAME",
+        help="Rollouts of this evaluation set, in place of training's.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 WorkflowFunction = Annotated[

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agentscope_tuner.cli.options import AsJson, Judge, RunDirectory
+from agentscope_tuner.cli.options import AsJson, EvaluationSet, Judge, RunDirectory
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.visible import visible
 
@@ -28,15 +28,7 @@ def rescore(
     step: Annotated[
         int | None, typer.Option(help="Only this step. Default: all.", show_default=False)
     ] = None,
-    evaluation: Annotated[
-        str | None,
-        typer.Option(
-            "--set",
-            metavar="NAME",
-            help="Rollouts of this evaluation set, in place of training's.",
-            show_default=False,
-        ),
-    ] = None,
+    evaluation: EvaluationSet = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a run's recorded rollouts by another judge, without running the workflow again.

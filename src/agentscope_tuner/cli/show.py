@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from agentscope_tuner.cli.options import EvaluationSet, RunDirectory
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.visible import visible
 
@@ -16,22 +16,12 @@ if TYPE_CHECKING:
 
 
 def show(
-    directory: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
-    ],
+    directory: RunDirectory,
     step: Annotated[
         int | None,
         typer.Option(help="Which step. Default: the last that has rollouts.", show_default=False),
     ] = None,
-    evaluation: Annotated[
-        str | None,
-        typer.Option(
-            "--set",
-            metavar="NAME",
-            help="Rollouts of this evaluation set, in place of training's.",
-            show_default=False,
-        ),
-    ] = None,
+    evaluation: EvaluationSet = None,
     worst: Annotated[int, typer.Option(min=0, help="How many of the lowest rewards.")] = 0,
     best: Annotated[int, typer.Option(min=0, help="How many of the highest rewards.")] = 0,
     where: Annotated[
