@@ -174,7 +174,7 @@ class Generation:
                 began=self._began,
             )
             return
-        self._session.auxiliary_calls.append(
+        self._session.keep(
             AuxiliaryCall(
                 self.model.name,
                 plan.messages,

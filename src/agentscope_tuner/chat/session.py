@@ -65,7 +65,7 @@ class Session:
         self.trajectory = Trajectory()
         self.recorder = Recorder(self.trajectory)
         self.auxiliary_calls: list[AuxiliaryCall] = []
-        """What was said to the auxiliary models that are served here, so far."""
+        """What was said to the auxiliary models, so far."""
         self.fault: Exception | None = None
         """What the sampler raised while it served this rollout, which the client saw as a status
         500: nothing can be sampled any more."""
@@ -100,6 +100,11 @@ class Session:
         """The number of the next call, from 0."""
         self._calls += 1
         return self._calls - 1
+
+    def keep(self, call: AuxiliaryCall) -> None:
+        """Keep what was said to an auxiliary model, unless the rollout has ended meanwhile."""
+        if not self.closed:
+            self.auxiliary_calls.append(call)
 
     async def while_open(self, tasks: Sequence[asyncio.Task[Completion]]) -> list[Completion]:
         """The tasks' results; RequestError if the session closes before they are there."""

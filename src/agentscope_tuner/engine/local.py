@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from agentscope_tuner.chat.remote import RemoteModel
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.service import ChatService
-from agentscope_tuner.chat_model import ChatModelBase
 from agentscope_tuner.config.explorer import Explorer
 from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.rollout.sampling import Sampling
@@ -24,7 +24,7 @@ class LocalRollouts:
     def __init__(
         self,
         policy: ServedModel,
-        auxiliary: Mapping[str, ServedModel | ChatModelBase],
+        auxiliary: Mapping[str, ServedModel | RemoteModel],
         explorer: Explorer,
         workflow_func: WorkflowType | None,
         judge_func: JudgeType | None,

@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from agentscope_tuner.chat.detection import create_chat_renderer
+from agentscope_tuner.chat.remote import RemoteModel
 from agentscope_tuner.chat.rendering import ChatRenderer
 from agentscope_tuner.chat.served import ServedModel, serve_model
-from agentscope_tuner.chat_model import ChatModelBase, Connection, OpenAIChatModel
+from agentscope_tuner.chat_model import Connection
 from agentscope_tuner.config.schema import ChatModelSettings, Config
 from agentscope_tuner.engine.preflight import api_key
 from agentscope_tuner.errors import InputError
@@ -149,10 +150,10 @@ def auxiliary_models(
     device: torch.device,
     deterministic: bool,
     opened: AsyncExitStack,
-) -> dict[str, ServedModel | ChatModelBase]:
+) -> dict[str, ServedModel | RemoteModel]:
     """The models that are not tuned; equal paths share one sampler, which `opened` closes."""
     samplers: dict[tuple[str, str, int | None], TorchSampler] = {}
-    models: dict[str, ServedModel | ChatModelBase] = {}
+    models: dict[str, ServedModel | RemoteModel] = {}
     for name, model in settings.items():
         if model.base_url is not None:
             models[name] = _remote(name, model)
@@ -168,7 +169,7 @@ def auxiliary_models(
     return models
 
 
-def _remote(name: str, settings: ChatModelSettings) -> OpenAIChatModel:
+def _remote(name: str, settings: ChatModelSettings) -> RemoteModel:
     assert settings.base_url is not None
     connection = Connection(
         settings.model_path,
@@ -180,4 +181,4 @@ def _remote(name: str, settings: ChatModelSettings) -> OpenAIChatModel:
         top_k=settings.top_k if settings.top_k > 0 else None,
         max_tokens=settings.max_response_tokens,
     )
-    return OpenAIChatModel(**connection.arguments())
+    return RemoteModel(name, connection)
