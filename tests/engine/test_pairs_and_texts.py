@@ -72,12 +72,12 @@ def test_cpt_reads_every_token_but_the_first(tiny_model: Path) -> None:
 
 
 def test_the_field_that_cpt_reads_can_be_named(tiny_model: Path) -> None:
-    key = "buffer.explorer_input.taskset.text_key=body"
+    key = "buffer.explorer_input.taskset.fields.text=body"
     samples = [{"body": "one two three", "text": "no"}, {"body": "four five", "text": "no"}]
     [record] = tuned(tiny_model, "cpt", samples, key, steps=1)
     tokenizer = models.ModelFiles.find(str(tiny_model)).tokenizer
     assert record["train/tokens"] == sum(len(tokenizer.encode(s["body"])) - 1 for s in samples)
-    with pytest.raises(InputError, match=r"sft has no use for .*text_key; leave it out"):
+    with pytest.raises(InputError, match=r"sft has no use for .*fields.text; leave it out"):
         tuned(tiny_model, "sft", samples, key)
 
 

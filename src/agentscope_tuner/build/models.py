@@ -185,7 +185,7 @@ def build_experts(config: Config, algorithm: Algorithm, files: ModelFiles) -> Ex
         return None
     dataset = config.buffer.experts
     samples = samples_of(dataset)
-    read = reader(config, "conversations", files)
+    read = reader(config, "conversations", files, dataset.fields)
     assert read is not None
     rollouts = config.buffer.batch_size * config.algorithm.repeat_times
     found = Experts(samples, read, experts_beside(rollouts, dataset.expert_data_ratio), config.seed)

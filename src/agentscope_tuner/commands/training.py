@@ -99,7 +99,8 @@ async def run(
         checkpoint = last_checkpoint(place, store)
         seed_random_streams(config.seed)
         files = ModelFiles.find(config.trained_model().model_path)
-        read = reader(config, algorithm.data, files)
+        fields = config.buffer.explorer_input.taskset.fields
+        read = reader(config, algorithm.data, files, fields)
         if read is not None:  # bad samples are named before anything big is loaded
             FromSamples(read).refuse_bad(taskset.samples)
         learning = build_learning(config, files, algorithm, taskset.total_steps, checkpoint)
