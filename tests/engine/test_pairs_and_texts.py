@@ -71,6 +71,17 @@ def test_cpt_reads_every_token_but_the_first(tiny_model: Path) -> None:
     assert records[0]["train/tokens"] == sum(tokens) - 2
 
 
+def test_the_fields_that_sft_reads_can_be_named(tiny_model: Path) -> None:
+    samples = [{"q": f"{n}?", "a": "one two", "response": "no", "messages": "no"} for n in range(2)]
+    named = "buffer.explorer_input.taskset.fields={messages: '', prompt: q, response: a}"
+    written = [{"messages": [user(f"{n}?"), assistant("one two")]} for n in range(2)]
+    told, known = (
+        tuned(tiny_model, "sft", given, *settings, steps=1)
+        for given, settings in ((samples, [named]), (written, []))
+    )
+    assert told[0]["train/tokens"] == known[0]["train/tokens"] > 0
+
+
 def test_the_field_that_cpt_reads_can_be_named(tiny_model: Path) -> None:
     key = "buffer.explorer_input.taskset.fields.text=body"
     samples = [{"body": "one two three", "text": "no"}, {"body": "four five", "text": "no"}]
