@@ -11,6 +11,7 @@ from made_runs import ATTACKS, HOSTILE, make_run, write_steps
 
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.rollout.under_way import Running
 from agentscope_tuner.runs.live import LiveFile
 from agentscope_tuner.viewer.export import write_report
 from agentscope_tuner.viewer.library import Library
@@ -227,13 +228,18 @@ def test_rollouts_of_a_group_are_chosen_and_coloured_together(page):
 
 def test_a_running_run_is_followed_and_the_page_does_not_jump(browser, serve, tmp_path):
     run = make_run(tmp_path / "P" / "one", status="running")
+    running = Running()
     with RunLock(run):
-        live = LiveFile(run, 9)
+        live = LiveFile(run, 9, running.now)
         live.phase("rollouts", 4, 12)
         browser.open(serve(tmp_path), "document.querySelector('main h1')")
         go(browser, "run", "Steps and evaluations", run="P/one")
         browser.wait("document.getElementById('pulse').innerText.includes('rollouts 0/12')")
         browser.wait("document.querySelectorAll('.chart canvas').length > 3")
+        with running.begun("step5-0-0", {"q": "How many <b>?"}):
+            browser.wait("document.querySelector('.under-way').innerText.includes('step5-0-0')")
+            assert "How many <b>?" in browser.run("document.querySelector('.under-way').innerText")
+        browser.wait("document.querySelector('.under-way').innerText === ''")
         browser.run("scrollTo(0, 300)")
         RunState("running", 5, 9).save(run)
         write_steps(run, range(5, 6))

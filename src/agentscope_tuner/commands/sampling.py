@@ -84,6 +84,7 @@ async def sample(
             lock,
             store,
             None,
+            running=rollouts.running,
             alerts=build_alerts(config),
             callbacks=callbacks,
         )

@@ -120,6 +120,7 @@ async def run(
             lock,
             store,
             checkpoint,
+            running=rollouts.running,
             limits=limits,
             alerts=build_alerts(config),
             callbacks=callbacks,

@@ -14,6 +14,7 @@ from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.config.explorer import Explorer
 from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.rollout.sampling import Sampling
+from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
@@ -84,6 +85,10 @@ class LocalRollouts:
             seed=seed,
             sampling=sampling,
         )
+
+    def running(self) -> list[UnderWay]:
+        """See `RolloutSource.running`."""
+        return self._runner.running.now() if self._runner is not None else []
 
     async def adopt(self, weights: Mapping[str, torch.Tensor], version: int) -> None:
         """See `RolloutSource.adopt`."""
