@@ -204,6 +204,15 @@ def test_a_failed_rollout_says_why(page):
     assert "traceback" in page.text()
 
 
+def test_rollouts_that_were_left_out_of_training_are_marked_in_the_grid_and_can_be_found(page):
+    go(page, "step", "mean reward", run="P/one", step="2")
+    marked = "[...document.querySelectorAll('.grid td .left-out')]"
+    assert page.run(f"{marked}.map((e) => e.innerText)") == ["⊘ 0"] * 3
+    title = "cut off by a length limit; left out of training by mask_response_truncated"
+    assert page.run(f"{marked}[0].title") == title
+    go(page, "step", "3 of 12 fit", run="P/one", step="2", q="left_out:any")
+
+
 def test_what_operators_made_of_a_rollout_is_told(page):
     go(page, "rollout", "Conversation", run="P/one", step="2", id="step2-1-2")
     facts = " ".join(page.run("document.querySelector('.facts').innerText").split())
