@@ -98,5 +98,5 @@ async def _open_in_actor(config: Config, load_functions: LoadFunctions) -> Local
     """Runs in an actor: what rolls out there."""
     install()
     workflow_func, judge_func = load_functions()
-    files = ModelFiles.find(config.trained_model().model_path)
+    files = ModelFiles.of_tuned(config)
     return await build_rollouts(config, files, None, workflow_func, judge_func)

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 import tinker
-from service import KEY, Service, serving
+from small_tinker import KEY, Service, serving
 
 
 @pytest.fixture(scope="module")
 def service(tiny_model: Path) -> Iterator[Service]:
-    """Serves the tiny model under its path."""
-    with serving(tiny_model) as running:
+    """Serves the tiny model under its path, to those who have the key in their environment."""
+    with serving(tiny_model) as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINKER_API_KEY", KEY)
+        patch.setenv("TINKER_TELEMETRY", "0")
         yield running
 
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[tinker.ServiceClient]:
     """The official SDK's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TINKER_TELEMETRY", "0")
-        with tinker.ServiceClient(base_url=service.url, api_key=KEY) as client:
-            yield client
+    with tinker.ServiceClient(base_url=service.url) as client:
+        yield client

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import tinker
 import torch
-from adapters import prompt_logprobs
-from service import KEY, MOST_DATA, Service
+from small_tinker import MOST_DATA, Service
 from tinker import types
+from tinker_adapters import prompt_logprobs
 
 PROMPT = [5, 17, 3]
 LEARNT = [5, 17, 3, 40, 41]
@@ -36,7 +36,7 @@ def sampler(client: tinker.ServiceClient, **source: str) -> tinker.SamplingClien
 
 
 def test_it_lists_its_models(service: Service, tiny_model: Path) -> None:
-    rest = tinker.RestClient(base_url=service.url, api_key=KEY)
+    rest = tinker.RestClient(base_url=service.url)
     [model] = rest.get_server_capabilities().result().supported_models
     assert model.model_name == str(tiny_model)
     assert model.max_context_length == 512

@@ -12,10 +12,15 @@ import torch
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.build.data import reader, samples_of
 from agentscope_tuner.build.ranks import build_ranks, refuse_other_learners_checkpoint
+from agentscope_tuner.build.tinker import (
+    build_tinker_learner,
+    open_tinker_sampler,
+    refuse_checkpoint_from_elsewhere,
+)
 from agentscope_tuner.checkpoint.state import load_state
 from agentscope_tuner.config.algorithm import AdamW
 from agentscope_tuner.config.schema import Config
-from agentscope_tuner.engine.base import Columns
+from agentscope_tuner.engine.base import Columns, Learner
 from agentscope_tuner.engine.companions import Companions
 from agentscope_tuner.engine.experts import Experts, experts_beside
 from agentscope_tuner.engine.learning import Learning
@@ -37,6 +42,7 @@ from agentscope_tuner.engine.needs import (
     sampling_needs,
     tuning_needs,
 )
+from agentscope_tuner.inference.base import Sampler
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.training.columns import FrozenModel
 from agentscope_tuner.training.critic import LocalCritic
@@ -44,7 +50,6 @@ from agentscope_tuner.training.learner import LEARNER_STATE, LocalLearner
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.self_teacher import SelfTeacher
-from agentscope_tuner.training.sharded.group import LearnerGroup
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 Weights = Mapping[str, torch.Tensor]
@@ -65,12 +70,12 @@ async def build_rollouts(
     `weights` are the learner's; None: the model is loaded for sampling alone, if there is memory.
     """
     device, settings = default_device(), config.trained_model()
-    if weights is None:
-        refuse_what_does_not_fit(files, sampling_needs(config, files), training=False)
-        loaded = load_model(files.directory, sampling_dtype(settings, device))
-        weights = dict(loaded.named_parameters())
     async with AsyncExitStack() as opened:
-        sampler = start_sampler(settings, files, weights, device, config.deterministic)
+        sampler: Sampler
+        if config.model.tinker.enable:
+            sampler = await open_tinker_sampler(config, files, weights, opened)
+        else:
+            sampler = _local_sampler(config, files, weights, device)
         opened.push_async_callback(sampler.close)
         others = config.auxiliary_models()
         rollouts = LocalRollouts(
@@ -82,6 +87,17 @@ async def build_rollouts(
         )
         rollouts.samplers = opened.pop_all()
     return rollouts
+
+
+def _local_sampler(
+    config: Config, files: ModelFiles, weights: Weights | None, device: torch.device
+) -> Sampler:
+    settings = config.trained_model()
+    if weights is None:
+        refuse_what_does_not_fit(files, sampling_needs(config, files), training=False)
+        loaded = load_model(files.directory, sampling_dtype(settings, device))
+        weights = dict(loaded.named_parameters())
+    return start_sampler(settings, files, weights, device, config.deterministic)
 
 
 def _pack_size(config: Config, files: ModelFiles, device: torch.device) -> PackSize:
@@ -106,6 +122,7 @@ def build_learning(
     companions = Companions.find(config, algorithm, files)
     ranks = config.trainer.ranks
     refuse_other_learners_checkpoint(checkpoint, ranks)
+    refuse_checkpoint_from_elsewhere(checkpoint, at_service=config.model.tinker.enable)
     refuse_what_does_not_fit(files, tuning_needs(config, files, companions), training=True)
     pack_size = _pack_size(config, files, device)
     lora, dtype = config.model.lora, training_dtype(config, device)
@@ -115,8 +132,10 @@ def build_learning(
     )
     torch.manual_seed(config.seed)  # the adapters' initial weights
     others: dict[str, Columns] = {}
-    learner: LocalLearner | LearnerGroup
-    if ranks:
+    learner: Learner
+    if config.model.tinker.enable:
+        learner = build_tinker_learner(config, files, checkpoint, optimizer)
+    elif ranks:
         learner, others = build_ranks(
             ranks,
             files,
@@ -130,7 +149,7 @@ def build_learning(
     else:
         # With adapters a checkpoint's model is the merged one, so these start from the original.
         source = files.directory if checkpoint is None or lora.rank else checkpoint
-        learner = LocalLearner(
+        learner = local = LocalLearner(
             load_model(source, torch.float32),
             device=device,
             compute_dtype=dtype,
@@ -140,7 +159,7 @@ def build_learning(
             tokenizer=files.tokenizer,
         )
         if checkpoint is not None:
-            learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
+            local.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
         frozen = partial(FrozenModel, device=device, dtype=dtype, pack_size=pack_size)
         if algorithm.needs_reference and not lora.rank:  # which has the reference in itself
             others["reference"] = frozen(load_model(files.directory, torch.float32))

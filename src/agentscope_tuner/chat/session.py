@@ -10,7 +10,7 @@ from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.recorder import Recorder
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat_model import ChatModelBase, OpenAIChatModel
-from agentscope_tuner.inference.base import Completion
+from agentscope_tuner.inference.base import Completion, RefusedSampling
 from agentscope_tuner.inference.grammar import GrammarError
 from agentscope_tuner.trajectory import AuxiliaryCall, Trajectory
 
@@ -114,7 +114,7 @@ class Session:
         except asyncio.CancelledError:
             if not self.closed:
                 raise
-        except GrammarError:
+        except (GrammarError, RefusedSampling):
             raise  # the request's own
         except Exception as error:
             self.fault = error

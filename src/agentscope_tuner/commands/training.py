@@ -98,7 +98,7 @@ async def run(
         store.recover()
         checkpoint = last_checkpoint(place, store)
         seed_random_streams(config.seed)
-        files = ModelFiles.find(config.trained_model().model_path)
+        files = ModelFiles.of_tuned(config)
         fields = config.buffer.explorer_input.taskset.fields
         read = reader(config, algorithm.data, files, fields)
         if read is not None:  # bad samples are named before anything big is loaded

@@ -30,6 +30,13 @@ _SERVERS_OWN = {
 }
 """Keys of an auxiliary model that only a model on this machine reads."""
 
+_LOCAL_KEYS = {
+    *("trainer.dtype", "trainer.use_dynamic_bsz", "trainer.max_token_len_per_gpu"),
+    *("explorer.rollout_model.dtype", "explorer.rollout_model.kv_cache_memory_bytes"),
+    *("model.lora.alpha", "model.lora.target_modules"),
+}
+"""Keys that only a learner or a sampler on this machine reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatModelSettings:
@@ -173,6 +180,20 @@ def _for_training_alone(config: Config) -> dict[str, list[str]]:
     return {f"nothing is trained in mode {config.mode}": names} if names else {}
 
 
+def _for_the_other_place(config: Config) -> dict[str, list[str]]:
+    """Keys with a value for a learner on this machine where it is at a service, or the reverse."""
+    at_service = config.model.tinker.enable
+    why = "the learner is at a Tinker service" if at_service else "model.tinker.enable is not set"
+    names = [
+        key.name
+        for key in values_of(config)
+        if key.value != key.default
+        and key.name != "model.tinker.enable"
+        and (key.name in _LOCAL_KEYS if at_service else key.name.startswith("model.tinker."))
+    ]
+    return {why: names} if names else {}
+
+
 def notices(config: Config, *, on_cluster: bool = False) -> list[str]:
     """One line that names every key that was set and has no meaning here, if there is any."""
     idle: dict[str, list[str]] = {}
@@ -189,6 +210,7 @@ def notices(config: Config, *, on_cluster: bool = False) -> list[str]:
         idle["without a reuse_cooldown_time nothing is learnt from again"] = [
             "buffer.trainer_input.experience_buffer.replay_buffer.enable"
         ]
+    idle |= _for_the_other_place(config)
     for position, model in enumerate(config.explorer.auxiliary_models):
         for name in sorted(_SERVERS_OWN & model.model_fields_set if model.base_url else ()):
             key_name = f"explorer.auxiliary_models.{position}.{name}"

@@ -19,6 +19,7 @@ from agentscope_tuner.chat_model import Connection
 from agentscope_tuner.config.schema import ChatModelSettings, Config
 from agentscope_tuner.engine.preflight import api_key
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference.base import Sampler
 from agentscope_tuner.inference.loading import (
     check_architecture,
     load_config,
@@ -42,13 +43,23 @@ class ModelFiles:
     tokenizer: PreTrainedTokenizerBase
 
     @classmethod
-    def find(cls, model_path: str) -> ModelFiles:
-        """Find the model's files. Raises InputError if it is no model that can be served."""
+    def find(cls, model_path: str, *, computed_here: bool = True) -> ModelFiles:
+        """Find the model's files, without its weights if it is computed elsewhere.
+
+        Raises InputError if it is no model that can be served.
+        """
         # Absolute: a workflow may change the working directory before everything is loaded.
-        directory = resolve_model(model_path).absolute()
+        directory = resolve_model(model_path, weights=computed_here).absolute()
         config = load_config(directory)
-        check_architecture(config)
+        if computed_here:
+            check_architecture(config)
         return cls(directory, config, load_tokenizer(directory))
+
+    @classmethod
+    def of_tuned(cls, config: Config) -> ModelFiles:
+        """Find those of the model that a configuration tunes; else as `find`."""
+        path = config.trained_model().model_path
+        return cls.find(path, computed_here=not config.model.tinker.enable)
 
     def end_token_ids(self) -> list[int]:
         """What the model's own generation configuration stops at."""
@@ -101,7 +112,7 @@ def start_sampler(
 
 
 def serve(
-    name: str, settings: ChatModelSettings, files: ModelFiles, sampler: TorchSampler
+    name: str, settings: ChatModelSettings, files: ModelFiles, sampler: Sampler
 ) -> ServedModel:
     """Make a sampler ready to be called by a name, with the configured defaults."""
     return serve_model(

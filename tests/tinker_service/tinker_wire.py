@@ -1,4 +1,4 @@
-"""Protobuf messages of the Tinker protocol, from and to what `adapters` computes with."""
+"""Protobuf messages of the Tinker protocol, from and to what `tinker_adapters` computes with."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import accumulate
 
 import numpy as np
 import torch
-from adapters import Drawn, Row
 from tinker.proto import tinker_public_pb2 as pb
+from tinker_adapters import Drawn, Row
 from torch import Tensor
 
 

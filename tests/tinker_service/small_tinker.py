@@ -20,15 +20,15 @@ from typing import Any
 
 import torch
 import uvicorn
-from adapters import TrainingRun, draw, prompt_logprobs
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tinker.proto import tinker_public_pb2 as pb
+from tinker_adapters import TrainingRun, draw, prompt_logprobs
+from tinker_wire import UserError, forward_backward_output, read_rows, sample_response
 from torch import Tensor
 from transformers import PreTrainedModel
-from wire import UserError, forward_backward_output, read_rows, sample_response
 
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.listening import listen
@@ -224,8 +224,13 @@ class Service:
         def work(training: Training) -> Result:
             run = training.run
             optimizer = copy.deepcopy(run.optimizer.state_dict()) if kind == "weights" else None
+            saved = Saved(training, run.snapshot(), optimizer)
+            if (number := asked.get("sampling_session_seq_id")) is not None:
+                name = f"{training.model_id}:sample:{number}"
+                self.samplers[name] = saved
+                return {"sampling_session_id": name}
             address = f"tinker://{training.model_id}/{kind}/{asked['path']}"
-            self.saved[address] = Saved(training, run.snapshot(), optimizer)
+            self.saved[address] = saved
             return {"path": address}
 
         return self._in_turn(asked["model_id"], asked["seq_id"], work)
