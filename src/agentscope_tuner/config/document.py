@@ -45,8 +45,9 @@ Auxiliary models and evaluation datasets of several sources are joined by name. 
 written to `config.yaml` in the run directory, the places of the functions included;
 `astuner run <run>/config.yaml` and `tune(config_path=<run>/config.yaml)` repeat the run
 ([cli.md](cli.md#run)). [config.yaml](config.yaml) is an example with every key that takes effect.
-[config.schema.json](config.schema.json) is the tree as a JSON schema, for editors that complete and check YAML: in most,
-a first line `# yaml-language-server: $schema=<its path>` is enough. A `${...}` in place of a number is right all the same.
+[config.schema.json](config.schema.json) is the tree as a JSON schema, for editors that complete
+and check YAML: in most, a first line `# yaml-language-server: $schema=<its path>` is enough. A
+`${...}` in place of a number is right all the same.
 
 No key is ignored in silence:
 
