@@ -8,6 +8,7 @@ batch's loss, the gradient is that of one process. Columns and metrics come out 
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.checkpoint.state import load_state, save_state
-from agentscope_tuner.errors import InputError
 from agentscope_tuner.training import forward
 from agentscope_tuner.training.backward import backward_through_head
+from agentscope_tuner.training.columns import own_columns
 from agentscope_tuner.training.master_weights import adder
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
@@ -36,8 +37,9 @@ from agentscope_tuner.training.packing import (
     pack_batch,
     without_gradient,
 )
+from agentscope_tuner.training.reading import Part
 from agentscope_tuner.training.saving import save_model_directory
-from agentscope_tuner.training.sharded.model import Part, ShardedModel
+from agentscope_tuner.training.sharded.model import ShardedModel
 from agentscope_tuner.training.sharded.shards import whole_weights
 from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 from agentscope_tuner.training.updates import Updates
@@ -77,15 +79,8 @@ class ShardedLearner:
         return self._shards.model
 
     def forward(self, batch: Batch, columns: Collection[str]) -> None:
-        """Fill `proximal` and `current`, under the weights as they are now, and `entropy`.
-
-        Raises InputError, which names it, for any other column.
-        """
-        if others := set(columns) - {"proximal", "current", "entropy"}:
-            raise InputError(f"a learner in shards does not know {', '.join(sorted(others))}")
-        found = self._shards.columns(batch)
-        found["proximal"] = found["current"]
-        batch.columns |= {name: found[name] for name in columns}
+        """See `LocalLearner.forward`."""
+        batch.columns |= own_columns(columns, partial(self._shards.columns, batch))
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
         """Add the gradient of one prepared batch; see `LocalLearner.forward_backward`."""
@@ -100,7 +95,7 @@ class ShardedLearner:
             if counts:
                 loss += share
                 parts.append((torch.from_numpy(pack.rows_N), learnt))
-        learnt_columns = self._shards.joined(len(batch), ("learner", "entropy", "loss"), parts)
+        learnt_columns = self._shards.joined(len(batch), parts, ("learner", "entropy", "loss"))
         learnt_columns["loss"] = learnt_columns["loss"].nan_to_num(0.0)
         batch.columns |= learnt_columns
         merged = TokenMetrics()
