@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedModel
 
@@ -32,8 +32,10 @@ class ShardedModel:
         mesh: DeviceMesh,
         compute_dtype: torch.dtype,
         pack_size: PackSize,
+        precise: Sequence[nn.Module] = (),
     ) -> None:
-        """Take over `model`, alike on all ranks, in place, on the mesh's device.
+        """Take over `model`, alike on all ranks, in place, on the mesh's device. Its modules that
+        are `precise` compute in float32.
 
         Raises InputError if the architecture is not known.
         """
@@ -43,7 +45,7 @@ class ShardedModel:
         self.rank, self.world = mesh.get_local_rank(), mesh.size()
         self.group = mesh.get_group()
         model.activation_checkpointing_enable()  # takes effect in training mode only
-        shard(model, mesh, compute_dtype)
+        shard(model, mesh, compute_dtype, precise)
         self.states: Callable[[Pack], Tensor] = getattr(model, STATES)
         """Hidden states [N, E] that a pack's trained tokens are predicted from."""
 
