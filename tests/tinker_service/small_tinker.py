@@ -25,8 +25,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tinker.proto import tinker_public_pb2 as pb
-from tinker_adapters import TrainingRun, draw, prompt_logprobs
-from tinker_wire import UserError, forward_backward_output, read_rows, sample_response
+from tinker_adapters import TrainingRun, draw, prompt_logprobs, target_logprobs
+from tinker_wire import UserError, forward_backward_output, from_csr, read_rows, sample_response
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -284,8 +284,17 @@ class Service:
             )
             for index in range(asked["num_samples"])
         ]
-        wanted = asked.get("prompt_logprobs")
-        return sample_response(drawn, prompt_logprobs(model, prompt) if wanted else None)
+        wanted, targets = asked.get("prompt_logprobs"), asked.get("target_prompt_logprobs")
+        return sample_response(
+            drawn,
+            prompt_logprobs(model, prompt) if wanted else None,
+            None if targets is None else target_logprobs(model, prompt, _targets(targets)),
+        )
+
+
+def _targets(asked: Mapping[str, Any]) -> Tensor:
+    crow, columns = asked["sparse_crow_indices"], asked["sparse_col_indices"]
+    return from_csr(crow, columns, asked["data"], asked["shape"], pad=-1)
 
 
 async def _done(result: Result) -> Result:

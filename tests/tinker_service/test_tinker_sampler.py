@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import torch
+from llguidance import LLMatcher
 from small_tinker import Service
+from transformers import PreTrainedTokenizerBase
 
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference import tinker_constrained
 from agentscope_tuner.inference.base import RefusedSampling, SamplingParams
+from agentscope_tuner.inference.grammar import GrammarError
 from agentscope_tuner.inference.loading import load_config, load_model, load_tokenizer
 from agentscope_tuner.inference.tinker_sampler import TinkerSampler
 from agentscope_tuner.inference.tinker_service import TinkerService, TunedAtService
@@ -28,8 +35,13 @@ def session(service: Service, tiny_model: Path) -> TinkerService:
 
 
 @pytest.fixture(scope="module")
-def sampler(session: TinkerService, tiny_model: Path) -> TinkerSampler:
-    return TinkerSampler(session.untuned(), load_tokenizer(tiny_model), LONGEST)
+def tokenizer(tiny_model: Path) -> PreTrainedTokenizerBase:
+    return load_tokenizer(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def sampler(session: TinkerService, tokenizer: PreTrainedTokenizerBase) -> TinkerSampler:
+    return TinkerSampler(session.untuned(), tokenizer, LONGEST, len(tokenizer))
 
 
 @pytest_asyncio.fixture
@@ -102,6 +114,71 @@ async def test_prompt_and_completion_never_exceed_the_models_length(
         await sampler.sample([7] * LONGEST, SamplingParams(max_tokens=6))
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "integer"}, "why": {"type": "string", "maxLength": 12}},
+    "required": ["answer", "why"],
+    "additionalProperties": False,
+}
+
+
+async def test_an_answer_has_its_form_and_each_token_its_probability_among_those_allowed(
+    sampler: TinkerSampler, tokenizer: PreTrainedTokenizerBase, tiny_model: Path
+) -> None:
+    style = {"x-guidance": {"whitespace_flexible": False}}
+    grammar = LLMatcher.grammar_from_json_schema(json.dumps(SCHEMA | style))
+    params = SamplingParams(
+        max_tokens=48, seed=5, grammar=grammar, stop_token_ids=(tokenizer.eos_token_id,)
+    )
+    drawn = await sampler.sample(PROMPT, params)
+    assert drawn.finish_reason == "stop"
+    assert drawn.token_ids[-1] == tokenizer.eos_token_id
+    answer = json.loads(tokenizer.decode(drawn.token_ids[:-1]))
+    assert isinstance(answer["answer"], int)
+    assert len(answer["why"]) <= 12
+    logits = load_model(tiny_model, torch.float32)(torch.tensor([PROMPT + drawn.token_ids])).logits
+    logp = torch.log_softmax(logits[0, len(PROMPT) - 1 : -1], 1)
+    assert sum(drawn.forced) > 3
+    assert len(drawn.supports) > 2
+    for i, token in enumerate(drawn.token_ids):
+        support = drawn.supports.get(i)
+        if drawn.forced[i]:
+            assert drawn.logprobs[i] == 0
+            continue
+        expected = logp[i, token]
+        if support is not None:
+            assert token in support
+            expected = expected - logp[i, torch.from_numpy(support).long()].logsumexp(0)
+        assert drawn.logprobs[i] == pytest.approx(expected.item(), abs=1e-4)
+    again = await sampler.sample(PROMPT, params)
+    assert again.token_ids == drawn.token_ids
+
+
+async def test_one_of_few_is_drawn_as_often_as_the_model_has_it(
+    sampler: TinkerSampler, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    draws = await asyncio.gather(
+        *(
+            sampler.sample(PROMPT, SamplingParams(1, seed=seed, grammar='start: "a" | "b"'))
+            for seed in range(30)
+        )
+    )
+    counts = Counter(one.token_ids[0] for one in draws)
+    p = {one.token_ids[0]: math.exp(one.logprobs[0]) for one in draws}
+    assert sum(p.values()) == pytest.approx(1, abs=1e-4)
+    for token, share in p.items():
+        assert counts[token] / 30 == pytest.approx(share, abs=4 * math.sqrt(share / 30))
+
+
+async def test_a_form_that_the_model_never_writes_is_given_up(
+    sampler: TinkerSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tinker_constrained, "FEW", 1)
+    monkeypatch.setattr(tinker_constrained, "MOST_TRIES", 3)
+    with pytest.raises(GrammarError, match="3 samples at a Tinker service had no allowed token"):
+        await sampler.sample(PROMPT, SamplingParams(4, seed=0, grammar='start: "a" | "b"'))
+
+
 @pytest.mark.parametrize(
     ("named", "asked"),
     [
@@ -109,7 +186,7 @@ async def test_prompt_and_completion_never_exceed_the_models_length(
         ("top_p 0.9", {"top_p": 0.9}),
         ("top_k 5, min_p 0.1", {"top_k": 5, "min_p": 0.1}),
         ("penalties", {"penalties": Penalties(presence=1.0)}),
-        ("a forced tool call or a JSON schema", {"grammar": "start: /a/"}),
+        ("log-probabilities of other tokens", {"grammar": "start: /a/", "top_logprobs": 2}),
     ],
 )
 async def test_what_the_service_knows_no_probability_of_is_refused(
@@ -120,9 +197,9 @@ async def test_what_the_service_knows_no_probability_of_is_refused(
 
 
 async def test_each_token_is_of_the_weights_that_were_adopted_last(
-    session: TinkerService, sampler: TinkerSampler, service: Service
+    session: TinkerService, tokenizer: PreTrainedTokenizerBase, service: Service
 ) -> None:
-    sampler = TinkerSampler(session.untuned(), sampler._tokenizer, LONGEST)
+    sampler = TinkerSampler(session.untuned(), tokenizer, LONGEST, len(tokenizer))
     training = session.begin(rank=2, seed=0, mlp=True, attention=True, unembed=True)
     run = list(service.trainings.values())[-1].run
     greedy = SamplingParams(max_tokens=8, temperature=0)

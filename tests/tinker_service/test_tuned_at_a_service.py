@@ -80,19 +80,29 @@ def run(
 ) -> Run:
     root = tmp_path_factory.mktemp("runs")
 
-    def tuned(name: str, steps: int = STEPS, **arguments: Any) -> TuneResult:
+    def tuned(
+        name: str, *, steps: int = STEPS, max_tokens: int = 8, **arguments: Any
+    ) -> TuneResult:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
             return tune(
-                **{"workflow_func": run_react_agent, "judge_func": judge_length, **arguments},
+                **(
+                    {
+                        "workflow_func": run_react_agent,
+                        "judge_func": judge_length,
+                        "algorithm": AlgorithmConfig(
+                            group_size=GROUP, batch_size=TASKS, learning_rate=1e-3
+                        ),
+                    }
+                    | arguments
+                ),
                 model=TunerModelConfig(
                     model_path=str(tiny_model),
                     max_model_len=256,
-                    max_tokens=8,
+                    max_tokens=max_tokens,
                     tinker_config=TinkerConfig(rank=4, base_url=service.url),
                 ),
                 train_dataset=DatasetConfig(path=str(tasks), split="train", total_steps=steps),
-                algorithm=AlgorithmConfig(group_size=GROUP, batch_size=TASKS, learning_rate=1e-3),
                 experiment_name=name,
             )
 
@@ -116,6 +126,43 @@ def test_what_is_learnt_is_what_was_sampled(result: TuneResult) -> None:
 def test_an_agent_is_told_what_it_asks_and_the_service_does_not_serve(result: TuneResult) -> None:
     assert len(refusals) >= STEPS * TASKS * GROUP
     assert "does not serve temperature 0.5" in refusals[0]
+
+
+GUESS = {
+    "type": "object",
+    "properties": {"number": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["number"],
+}
+TOOL = {"type": "function", "function": {"name": "guess", "parameters": GUESS}}
+
+
+async def guess(task: dict[str, Any], model: ChatModelBase) -> WorkflowOutput:
+    answer = await model(
+        [{"role": "user", "content": task["question"]}], tools=[TOOL], tool_choice="guess"
+    )
+    [call] = [block for block in answer.content if block["type"] == "tool_use"]
+    assert call["name"] == "guess"
+    return WorkflowOutput(reward=float(call["input"]["number"]))
+
+
+def test_forced_calls_are_made_and_learnt_from_under_their_own_distribution(run: Run) -> None:
+    result = run(
+        "forced",
+        steps=1,
+        max_tokens=48,
+        workflow_func=guess,
+        judge_func=None,
+        algorithm=AlgorithmConfig(group_size=2, batch_size=1),
+    )
+    assert result.metrics["rollout/failed"] == 0
+    assert result.metrics["reward/max"] <= 99
+    assert abs(result.metrics["policy/kl_sampler_learner"]) < 1e-6
+    assert result.metrics["policy/ratio_max"] == pytest.approx(1, abs=1e-3)
+    [one, other] = read_rollouts(rollouts_path(result.run_directory, 1))
+    assert one.answer != other.answer or one.reward != other.reward
+    sampled = one.trajectory.segments[1].sampled
+    assert sampled is not None
+    assert sum(sampled.forced) > 5
 
 
 def test_its_rollouts_are_recorded_token_by_token_with_the_version_of_their_weights(

@@ -24,11 +24,11 @@ LAYERS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One datum: after each token its target is expected, and has so much of the loss."""
+    """One datum: after each token K targets are asked for, and have so much of the loss."""
 
     tokens_T: Tensor
-    targets_T: Tensor
-    weights_T: Tensor
+    targets_TK: Tensor
+    weights_TK: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,17 @@ class TrainingRun:
     def forward_backward(
         self, rows: Sequence[Row], *, backward: bool
     ) -> tuple[list[Tensor], float]:
-        """ln p of the targets of each row, and the loss: minus their weighted sum."""
+        """ln p of the targets of each row [T, K], and the loss: minus their weighted sum."""
         found, total = [], 0.0
         with torch.set_grad_enabled(backward):
             for row in rows:
                 logits_TV = self.model(input_ids=row.tokens_T[None]).logits[0]
                 logp_TV = torch.log_softmax(logits_TV.float(), 1)
-                logprobs_T = logp_TV.gather(1, row.targets_T[:, None])[:, 0]
-                loss = -(logprobs_T * row.weights_T).sum()
+                logprobs_TK = logp_TV.gather(1, row.targets_TK)
+                loss = -(logprobs_TK * row.weights_TK).sum()
                 if backward:
                     loss.backward()
-                found.append(logprobs_T.detach())
+                found.append(logprobs_TK.detach())
                 total += loss.item()
         return found, total
 
@@ -131,6 +131,18 @@ def prompt_logprobs(model: torch.nn.Module, prompt: Sequence[int]) -> list[float
 
 
 @torch.no_grad()
+def target_logprobs(model: torch.nn.Module, prompt: Sequence[int], targets_TK: Tensor) -> Tensor:
+    """ln p of targets behind each token of a prompt but the last [T, K]; 0 where a target is -1."""
+    asked_t = (targets_TK >= 0).any(1).nonzero()[:, 0]
+    logits_tV = model(input_ids=torch.tensor([prompt]), logits_to_keep=asked_t).logits[0]
+    found_TK = torch.zeros(targets_TK.shape)
+    targets_tK = targets_TK[asked_t]
+    logprobs_tK = torch.log_softmax(logits_tV.float(), 1).gather(1, targets_tK.clamp_min(0))
+    found_TK[asked_t] = logprobs_tK.masked_fill(targets_tK < 0, 0.0)
+    return found_TK
+
+
+@torch.no_grad()
 def draw(
     model: torch.nn.Module,
     prompt: Sequence[int],
@@ -146,7 +158,7 @@ def draw(
     drawn = Drawn([], [], False, [])
     ids_1T, cache = torch.tensor([prompt]), None
     for _ in range(max_tokens):
-        out = model(input_ids=ids_1T, past_key_values=cache, use_cache=True)
+        out = model(input_ids=ids_1T, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = out.past_key_values
         logp_V = torch.log_softmax(out.logits[0, -1].float(), 0)
         if temperature == 0:

@@ -76,14 +76,15 @@ async def open_tinker_sampler(
 
     settings = config.trained_model()
     longest = max_length(settings, files.config)
+    vocabulary = files.config.get_text_config().vocab_size
     if weights is not None:
         assert isinstance(weights, TunedAtService), "weights do not travel to the service"
-        return TinkerSampler(await weights.sampler(), files.tokenizer, longest)
+        return TinkerSampler(await weights.sampler(), files.tokenizer, longest, vocabulary)
     saved = SavedAtService.read(files.directory)
     service = open_service(config, saved.model if saved else settings.model_path)
     opened.callback(service.close)
     client = service.tuned(saved.sampler) if saved else service.untuned()
-    return TinkerSampler(client, files.tokenizer, longest)
+    return TinkerSampler(client, files.tokenizer, longest, vocabulary)
 
 
 def open_service(config: Config, model: str) -> TinkerService:

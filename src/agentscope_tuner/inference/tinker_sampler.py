@@ -8,11 +8,16 @@ import tinker
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from agentscope_tuner.executors import DaemonThreadPool
 from agentscope_tuner.inference.base import Completion, RefusedSampling, SamplingParams
+from agentscope_tuner.inference.grammar import GrammarCompiler
+from agentscope_tuner.inference.tinker_constrained import Constrained
 from agentscope_tuner.inference.tinker_service import TunedAtService
 
 SEEDS = 2**31
 """The service's seeds are smaller than ours."""
+COMPILING_THREADS = 4
+"""Grammars compiled at once: a slow one does not hold up the others."""
 
 
 class TinkerSampler:
@@ -23,12 +28,18 @@ class TinkerSampler:
         client: tinker.SamplingClient,
         tokenizer: PreTrainedTokenizerBase,
         max_model_len: int,
+        vocab_size: int,
     ) -> None:
-        """Sample from what `client` does, until there are other weights."""
+        """Sample from what `client` does, until there are other weights.
+
+        `vocab_size` is the model's, which may be more than the tokenizer's.
+        """
         self._client = client
         self._tokenizer = tokenizer
         self._max_model_len = max_model_len
         self._version = 0
+        self._grammars = GrammarCompiler(tokenizer, vocab_size)
+        self._compiling = DaemonThreadPool(COMPILING_THREADS, "grammar")
 
     @property
     def version(self) -> int:
@@ -49,37 +60,23 @@ class TinkerSampler:
     ) -> Completion:
         """See `Sampler.sample`; `on_token` is called when all tokens are there.
 
-        Raises RefusedSampling for what the service does not do.
+        Raises RefusedSampling for what the service does not do, and GrammarError as `Sampler` says,
+        also where the model hardly ever writes what is allowed.
         """
         refuse_unserved(params)
         room = self._max_model_len - len(prompt_ids)
         if room < 1:
             raise ValueError(f"the prompt has {len(prompt_ids)} tokens, which leaves no room")
-        version, greedy = self._version, params.temperature == 0
-        response = await self._client.sample(
-            tinker.ModelInput.from_ints(prompt_ids),
-            1,
-            tinker.SamplingParams(
-                max_tokens=min(params.max_tokens, room),
-                temperature=params.temperature,
-                stop=list(params.stop_token_ids) or None,
-                seed=None if params.seed is None else params.seed % SEEDS,
-            ),
-            topk_sample_logprobs=params.top_logprobs,
-        )
-        [drawn] = response.sequences
-        logprobs = drawn.logprobs
-        assert logprobs is not None, "the service gives them with every sample"
-        completion = Completion(
-            token_ids=drawn.tokens,
-            logprobs=[0.0] * len(drawn.tokens) if greedy else logprobs,
-            forced=[greedy] * len(drawn.tokens),
-            supports={},
-            finish_reason=drawn.stop_reason,
-            version=version,
-            cached_tokens=response.prompt_cache_hit_tokens,
-            top_logprobs=[top or [] for top in drawn.topk_logprobs or []],
-        )
+        most = min(params.max_tokens, room)
+        client, version = self._client, self._version
+        if params.grammar is None:
+            completion = await self._free(client, version, prompt_ids, params, most)
+        else:
+            grammar = await self._compiling.run(
+                self._grammars.compile, params.grammar, params.stop_token_ids
+            )
+            constrained = Constrained(client, prompt_ids, params, grammar, most)
+            completion = await constrained.complete(version)
         completion = self._cut_at(completion, params.stop)
         for count, token in enumerate(completion.token_ids, start=1):
             if on_token is not None:
@@ -95,7 +92,42 @@ class TinkerSampler:
         self._version = version
 
     async def close(self) -> None:
-        """Nothing: the service has the model."""
+        """End the threads; the service has the model."""
+        self._compiling.shutdown()
+
+    async def _free(
+        self,
+        client: tinker.SamplingClient,
+        version: int,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        max_tokens: int,
+    ) -> Completion:
+        greedy = params.temperature == 0
+        response = await client.sample(
+            tinker.ModelInput.from_ints(prompt_ids),
+            1,
+            tinker.SamplingParams(
+                max_tokens=max_tokens,
+                temperature=params.temperature,
+                stop=list(params.stop_token_ids) or None,
+                seed=None if params.seed is None else params.seed % SEEDS,
+            ),
+            topk_sample_logprobs=params.top_logprobs,
+        )
+        [drawn] = response.sequences
+        logprobs = drawn.logprobs
+        assert logprobs is not None, "the service gives them with every sample"
+        return Completion(
+            token_ids=drawn.tokens,
+            logprobs=[0.0] * len(drawn.tokens) if greedy else logprobs,
+            forced=[greedy] * len(drawn.tokens),
+            supports={},
+            finish_reason=drawn.stop_reason,
+            version=version,
+            cached_tokens=response.prompt_cache_hit_tokens,
+            top_logprobs=[top or [] for top in drawn.topk_logprobs or []],
+        )
 
     def _cut_at(self, completion: Completion, stops: tuple[str, ...]) -> Completion:
         """The completion up to the token that completes a stop string; the service can stop at
@@ -120,7 +152,8 @@ def refuse_unserved(params: SamplingParams) -> None:
         f"top_k {params.top_k}": params.top_k > 0,
         f"min_p {params.min_p:g}": params.min_p > 0,
         "penalties and logit_bias": params.penalties is not None,
-        "a forced tool call or a JSON schema": params.grammar is not None,
+        "log-probabilities of other tokens beside a form of the answer": params.grammar is not None
+        and params.top_logprobs > 0,
     }
     if names := [name for name, is_asked in asked.items() if is_asked]:
         raise RefusedSampling(

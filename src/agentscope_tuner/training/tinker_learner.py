@@ -8,8 +8,9 @@ adapters is the loss's own.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tinker
@@ -21,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.tokens import Tokens
+from agentscope_tuner.inference.tinker_rows import among, ids_of, zeros_like
 from agentscope_tuner.inference.tinker_service import (
     SavedAtService,
     TinkerService,
@@ -164,25 +166,48 @@ class TinkerLearner:
     def _reference(self, batch: Batch, packs: Sequence[Pack]) -> Tensor:
         if self._untuned is None:
             self._untuned = self._service.untuned()
-        inputs = [types.ModelInput.from_ints(_tokens(pack)) for pack in packs]
-        futures = [self._untuned.compute_logprobs(tokens) for tokens in inputs]
-        found = [wait(future, "compute probabilities")[1:] for future in futures]
-        return _in_order(batch, packs, _trained(packs, [torch.tensor(one) for one in found]))
+        futures = [self._reference_of(self._untuned, pack) for pack in packs]
+        found = [read(wait(future, "compute probabilities")) for future, read in futures]
+        return _in_order(batch, packs, _trained(packs, found))
+
+    def _reference_of(
+        self, untuned: tinker.SamplingClient, pack: Pack
+    ) -> tuple[Any, Callable[[Any], Tensor]]:
+        """What is asked for the values of one pack, and how they are read off the answer."""
+        tokens = types.ModelInput.from_ints(_tokens(pack))
+        if not pack.supports:
+            return untuned.compute_logprobs(tokens), lambda found: torch.tensor(found[1:])
+        future = untuned.sample(
+            tokens, 1, types.SamplingParams(max_tokens=1), target_prompt_logprobs=ids_of(_ids(pack))
+        )
+        return future, lambda found: found.target_prompt_logprobs.to_torch()
 
 
 def _data(packs: Sequence[Pack]) -> list[types.Datum]:
-    return [_datum(_tokens(pack)) for pack in packs]
+    return [_datum(pack) for pack in packs]
 
 
-def _datum(tokens: list[int]) -> types.Datum:
-    length = len(tokens) - 1
+def _datum(pack: Pack) -> types.Datum:
+    *inputs, _ = tokens = _tokens(pack)
+    length = len(inputs)
+    if pack.supports:
+        targets, weights = ids_of(rows := _ids(pack)), zeros_like(rows)
+    else:
+        targets = types.TensorData(tokens[1:], "int64", [length])
+        weights = types.TensorData([0.0] * length, "float32", [length])
     return types.Datum(
-        model_input=types.ModelInput.from_ints(tokens[:-1]),
-        loss_fn_inputs={
-            "target_tokens": types.TensorData(tokens[1:], "int64", [length]),
-            "weights": types.TensorData([0.0] * length, "float32", [length]),
-        },
+        model_input=types.ModelInput.from_ints(inputs),
+        loss_fn_inputs={"target_tokens": targets, "weights": weights},
     )
+
+
+def _ids(pack: Pack) -> list[list[int]]:
+    """What is asked for behind each of a pack's tokens: the one that follows, or all that could
+    have been drawn there."""
+    rows = [[token] for token in _tokens(pack)[1:]]
+    for n, support in pack.supports.items():
+        rows[int(pack.predecessors_N[n])] = support.tolist()
+    return rows
 
 
 def _tokens(pack: Pack) -> list[int]:
@@ -195,11 +220,21 @@ def _rows(packs: Sequence[Pack]) -> Tensor:
 
 
 def _trained(packs: Sequence[Pack], values: Sequence[Tensor]) -> Tensor:
-    """Of values that belong to the token behind each of the packs' own, those of trained ones."""
-    return torch.cat(
+    """ln p of the trained tokens, of what the service says of the packs' rows."""
+    return torch.cat([_of_pack(pack, found) for pack, found in zip(packs, values, strict=True)])
+
+
+def _of_pack(pack: Pack, values: Tensor) -> Tensor:
+    """`values` are [T], or [T, K] where a pack has rows of several tokens."""
+    values_N = values[torch.from_numpy(pack.predecessors_N)]
+    if not pack.supports:
+        return values_N
+    return torch.stack(
         [
-            values_T[torch.from_numpy(pack.predecessors_N)]
-            for pack, values_T in zip(packs, values, strict=True)
+            among(values_K, pack.supports[n].tolist(), int(target)) if n in pack.supports else first
+            for n, (values_K, first, target) in enumerate(
+                zip(values_N, values_N[:, 0], pack.targets_N, strict=True)
+            )
         ]
     )
 
