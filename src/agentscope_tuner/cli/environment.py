@@ -54,16 +54,8 @@ def env(as_json: AsJson = False) -> None:
         print(f"{name:{width}}{value}")
 
 
-def _processors() -> int:
-    """Those that this process may use, where the system says so."""
-    import os
-
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _facts() -> dict[str, str]:
+    import os
     import platform
     import shutil
 
@@ -90,7 +82,7 @@ def _facts() -> dict[str, str]:
         "agentscope.tuner": behind,
         **{n: v for n, v in package_versions().items() if not n.startswith("agentscope")},
         "platform": platform.platform(),
-        "processors": f"{_processors()}",
+        "processors": f"{len(os.sched_getaffinity(0))}",
         "memory": f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB available",
         "GPUs": ", ".join(gpus) or "none",
         "C compiler": shutil.which("cc") or "none: sampling on the CPU is slower without",

@@ -98,9 +98,8 @@ async def run(
         store.recover()
         checkpoint = last_checkpoint(place, store)
         seed_random_streams(config.seed)
-        files = ModelFiles.of_tuned(config)
-        fields = config.buffer.explorer_input.taskset.fields
-        read = reader(config, algorithm.data, files, fields)
+        files = ModelFiles.find(config.trained_model().model_path)
+        read = reader(config, algorithm.data, files)
         if read is not None:  # bad samples are named before anything big is loaded
             FromSamples(read).refuse_bad(taskset.samples)
         learning = build_learning(config, files, algorithm, taskset.total_steps, checkpoint)
@@ -120,7 +119,6 @@ async def run(
             lock,
             store,
             checkpoint,
-            running=rollouts.running,
             limits=limits,
             alerts=build_alerts(config),
             callbacks=callbacks,

@@ -11,7 +11,6 @@ from torch import Tensor
 from agentscope_tuner.algorithms.remax import GREEDY_REWARD
 from agentscope_tuner.engine.base import RolloutSource
 from agentscope_tuner.rollout.sampling import Sampling
-from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 
@@ -57,10 +56,6 @@ class WithGreedy:
                 for rollout in group.rollouts:
                     rollout.metrics[GREEDY_REWARD] = reward
         return groups
-
-    def running(self) -> list[UnderWay]:
-        """See `RolloutSource`."""
-        return self.source.running()
 
     async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
         """See `RolloutSource`."""

@@ -41,13 +41,12 @@ __all__ = [
 ]
 
 
-def resolve_model(model_path: str, *, weights: bool = True) -> Path:
+def resolve_model(model_path: str) -> Path:
     """Find a model's files and return them as a local Hugging Face directory.
 
-    Its weights may be missing where they are not wanted. Raises InputError, naming what was tried,
-    if there is no model.
+    Raises InputError, naming what was tried, if there is no model.
     """
-    path = find_model(model_path, weights=weights)
+    path = find_model(model_path)
     return _converted(path) if path.suffix == GGUF else path
 
 
