@@ -60,8 +60,8 @@ def error(entries: Sequence[Entry], values: Sequence[float]) -> float:
     return math.sqrt(values[0] * (1 - values[0]) / entries[0].answers)
 
 
-def row(name: str, entries: Sequence[Entry]) -> str:
-    """One type's."""
+def row(name: str, entries: Sequence[Entry], letters: Mapping[str, str]) -> str:
+    """One type's; `letters` stand for machines."""
     areas, finals = [e.area for e in entries], [e.final for e in entries]
     spread = f" ± {error(entries, areas):.3f}" if len(entries) > 1 else ""
     cells = (
@@ -70,6 +70,7 @@ def row(name: str, entries: Sequence[Entry]) -> str:
         f"{statistics.mean(areas):.3f}{spread}",
         f"{statistics.mean(finals):.3f} ± {error(entries, finals):.3f}",
         f"{statistics.mean(e.seconds for e in entries):.0f}",
+        ", ".join(sorted({letters[e.machine] for e in entries})),
         min(e.date for e in entries),
     )
     return f"| {' | '.join(cells)} |"
@@ -84,7 +85,9 @@ def page(entries: Sequence[Entry], left_out: Mapping[str, str], planned: int) ->
         by_type.items(), key=lambda item: -statistics.mean(entry.area for entry in item[1])
     )
     first, samples = entries[0], sorted({entry.samples for entry in entries})
-    machines = " and ".join(sorted({entry.machine for entry in entries}))
+    machines = sorted({entry.machine for entry in entries})
+    letters = dict(zip(machines, "ABCDEFGH", strict=False))
+    told = "; ".join(f"{letters[machine]}: {machine}" for machine in machines)
     reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
         reasons.setdefault(why, []).append(f"`{name}`")
@@ -96,14 +99,16 @@ def page(entries: Sequence[Entry], left_out: Mapping[str, str], planned: int) ->
 rate, {" or ".join(map(str, samples))} rollouts in {max(first.curve)} steps. No rule was searched
 for its best settings: this says what it does with its defaults here, not which is best.
 
-{len(entries)} of {planned} runs are finished; on {machines}.
+{len(entries)} of {planned} runs are finished. Machines: {told}. Without `amx_bf16` the example
+computes in float32, else in bfloat16, so that runs of one seed begin with other samples.
 
-| type | seeds | area under the held-out curve | final held-out reward | s in steps | date |
-| --- | --- | --- | --- | --- | --- |
-{chr(10).join(row(name, runs) for name, runs in ranked)}
+| type | seeds | area under the held-out curve | final held-out reward | s in steps | on | date |
+| --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(row(name, runs, letters) for name, runs in ranked)}
 
 The area is the mean height of the curve. Errors are standard errors of the mean over seeds; of a
-single seed that of {first.answers} answers, and none for the area. Seconds are of a shared machine.
+single seed that of {first.answers} answers, and none for the area. Seconds are of a shared machine,
+which other programs were using too.
 
 Not played: {without}.
 """

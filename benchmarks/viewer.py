@@ -13,10 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.rollout.under_way import Begun, Running
 from agentscope_tuner.runs.index import index_path
+from agentscope_tuner.runs.live import LiveFile
 from agentscope_tuner.runs.writer import RolloutWriter
 from agentscope_tuner.trajectory import Call, Rollout, RolloutGroup, Sampled, Segment, Trajectory
 from agentscope_tuner.viewer.library import Library
@@ -33,6 +36,7 @@ def main() -> None:
         run = Path(place, "P", "run")
         record = write_run(run)
         print(f"a step's record, 64 rollouts of 300 tokens  {record:8.2f} ms   goal 10")
+        print(f"its live file, 64 rollouts, 20 s            {live_cost(run):8.2f} ms   goal 10")
         for line in subprocess.run(
             [sys.executable, __file__, str(run)], capture_output=True, text=True, check=True
         ).stdout.splitlines():
@@ -90,6 +94,29 @@ def write_run(run: Path) -> float:
     writer.write(159, [RolloutGroup("g", {}, [rollout("r", 32_000)])], None)
     writer.close()
     return sorted(waits)[len(waits) // 2]
+
+
+def live_cost(run: Path) -> float:
+    """Milliseconds of processor time that a step of 20 s pays for saying what is under way."""
+    running = Running()
+    live = LiveFile(run, 9, running.now)
+    with ExitStack() as opened:
+        task = {"question": "How many apples are left? " * 20}
+        begun = [opened.enter_context(running.begun(f"s-{n}", {**task, "n": n})) for n in range(64)]
+        idle = sleeps(begun)
+        live.phase("rollouts", 0, 64)
+        busy = sleeps(begun)
+    live.end()
+    return (busy - idle) * 1e3
+
+
+def sleeps(begun: list[Begun]) -> float:
+    """Processor time in which twenty seconds pass, and something changes all the while."""
+    before = time.process_time()
+    for number in range(100):
+        time.sleep(0.2)
+        begun[number % 64].attempt += 1
+    return time.process_time() - before
 
 
 def repeat_index(run: Path, other: Path) -> None:

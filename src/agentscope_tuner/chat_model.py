@@ -42,13 +42,14 @@ class Connection:
     top_p: float | None = None
     top_k: int | None = None
     max_tokens: int | None = None
+    retries: int | None = None
+    """How often the model itself tries a failed call again; None: as its library does."""
 
     def arguments(self) -> dict[str, Any]:
-        """What `OpenAIChatModel` is made of: answers come as a whole, and no failed call is
-        repeated within the model if the client is ours, as that would be a second sample."""
-        client: dict[str, Any] = {}
-        if self.http_client is not None:
-            client = {"http_client": self.http_client, "max_retries": 0}
+        """What `OpenAIChatModel` is made of; answers come as a whole."""
+        retries = {} if self.retries is None else {"max_retries": self.retries}
+        http_client = {} if self.http_client is None else {"http_client": self.http_client}
+        client = {**http_client, **retries}
         settings = ("temperature", "top_p", "max_tokens")
         given = {name: getattr(self, name) for name in settings if getattr(self, name) is not None}
         extra = {} if self.top_k is None else {"extra_body": {"top_k": self.top_k}}
@@ -62,7 +63,6 @@ class Connection:
             }
         credential = import_module("agentscope.credential").OpenAICredential
         size = {} if self.context_size is None else {"context_size": self.context_size}
-        retries = {} if self.http_client is None else {"max_retries": 0}
         parameters: Any = OpenAIChatModel
         return {
             "credential": credential(api_key=self.api_key, base_url=self.base_url),

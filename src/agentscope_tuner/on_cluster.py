@@ -79,15 +79,14 @@ async def open_rollouts(
     from agentscope_tuner.engine.ray.placement import samplers_resources
     from agentscope_tuner.engine.ray.rollouts import RayRollouts
 
-    model, samplers = config.trained_model(), config.explorer.rollout_model.engine_num
-    gpus_each = model.vllm["tensor_parallel_size"] if model.engine_type == "vllm" else 1
+    samplers = config.explorer.rollout_model.engine_num
     wanted = {name: getattr(config.cluster, name) for name in config.cluster.model_fields_set}
     nodes = await asyncio.to_thread(await_nodes, wanted)
     code = UsersCode.of(workflow_func, judge_func, config.explorer.env_vars)
     crew = Crew(
         partial(_open_in_actor, config, code.load),
         size=samplers,
-        resources=samplers_resources(nodes, samplers, gpus_each),
+        resources=samplers_resources(nodes, samplers),
         most_at_once=config.explorer.runner_per_model,
         patience=Patience(weights_s=config.synchronizer.sync_timeout),
     )
@@ -99,5 +98,5 @@ async def _open_in_actor(config: Config, load_functions: LoadFunctions) -> Local
     """Runs in an actor: what rolls out there."""
     install()
     workflow_func, judge_func = load_functions()
-    files = ModelFiles.find(config.trained_model().model_path)
+    files = ModelFiles.of_tuned(config)
     return await build_rollouts(config, files, None, workflow_func, judge_func)

@@ -187,13 +187,11 @@ async def test_auxiliary_models_answer_and_are_kept_apart_from_the_tokens(
 ) -> None:
     judge = serve_model("judge", saying(smol, ["good"]), smol, model_type="llama", max_tokens=9)
     policy = serve(smol, saying(smol, ["an answer"])).policy
-    other = serve(smol, saying(smol, [])).open("r0").model
-    service = ChatService(policy, {"judge": judge, "remote": other})
+    service = ChatService(policy, {"judge": judge})
     session = service.open("r1")
     answer = await session.auxiliary_models["judge"]([{"role": "user", "content": "How is it?"}])
     assert answer.content[0]["text"] == "good"
     assert judge.sampler.asked[0][1].max_tokens == 9
-    assert session.auxiliary_models["remote"] is other
     assert session.trajectory.segments == []
     (kept,) = session.auxiliary_calls
     assert kept.model == "judge"

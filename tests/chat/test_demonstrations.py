@@ -105,6 +105,19 @@ def test_fields_that_other_samples_have_are_absent(smol: PreTrainedTokenizerBase
     assert plain.segments == wide.segments
 
 
+def test_a_prompt_and_its_response_are_a_conversation(smol: PreTrainedTokenizerBase) -> None:
+    renderer = renderer_of(smol)
+    said = {"role": "assistant", "content": "It is 5."}
+    written = demonstrate(renderer, {"messages": [QUESTION, said]}, 4096)
+    for prompt in (QUESTION["content"], [QUESTION]):
+        told = demonstrate(renderer, {"prompt": prompt, "response": "It is 5."}, 4096)
+        assert told.token_ids(told.leaves()[0]) == written.token_ids(written.leaves()[0])
+    with pytest.raises(InputError, match="both messages and a response: say which"):
+        demonstrate(renderer, {"messages": [QUESTION, said], "response": "It is 5."}, 4096)
+    with pytest.raises(InputError, match="a response needs a prompt"):
+        demonstrate(renderer, {"response": "It is 5."}, 4096)
+
+
 def test_thinking_is_learnt_where_the_template_writes_it(qwen: PreTrainedTokenizerBase) -> None:
     answer = {"role": "assistant", "content": "5", "reasoning_content": "2 + 3 is 5."}
     trajectory = demonstrate(renderer_of(qwen), {"messages": [QUESTION, answer]}, 4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,17 @@ def test_what_a_terminal_would_obey_is_visible(run: Path) -> None:
     assert "the judge: because ␛]0;owned␇" in output
     assert "INFO: said ⟨U+202E⟩" in output
     assert all(c == "\n" or c.isprintable() for c in output)
+
+
+def test_colours_are_the_environments_choice(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coloured = re.compile(r"\x1b\[[0-9;]*4[0-9]m")  # a background
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert not coloured.search(shown(str(run)))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert coloured.search(shown(str(run), "--best", "1"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not coloured.search(shown(str(run), "--best", "1"))
 
 
 def test_rollouts_that_are_not_there_are_told_in_a_sentence(run: Path) -> None:

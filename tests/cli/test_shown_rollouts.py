@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agentscope_tuner.cli.shown_rollout import show_rollout
-from agentscope_tuner.trajectory import Rollout, Sampled, Segment, Trajectory
+from agentscope_tuner.trajectory import AuxiliaryCall, Rollout, Sampled, Segment, Trajectory
 
 COLOURS = {2: "green", 3: "yellow"}
 
@@ -52,3 +52,17 @@ def test_what_operators_made_of_a_rollout_is_told() -> None:
     out = io.StringIO()
     show_rollout(rollout, Letters(), Console(file=out))
     assert "reward 1\nreward learnt 0.25\nleft out by too_long: not learnt from" in out.getvalue()
+
+
+def test_what_was_said_to_other_models_and_why_the_judge_decided_is_told() -> None:
+    asked = [{"role": "user", "content": "Is it right? \x1b[2J"}]
+    answer = {"role": "assistant", "content": "Yes."}
+    call = AuxiliaryCall("critic", asked, None, answer, "stop", 0.25, 1.0)
+    rollout = Rollout("r", {}, Trajectory(), reward=1.0, explanation="The [sum] is right.")
+    rollout.auxiliary_calls = [call]
+    out = io.StringIO()
+    show_rollout(rollout, Letters(), Console(file=out))
+    assert "critic (stop, 0.25 s)" in out.getvalue()
+    assert "user: Is it right? ␛[2J" in out.getvalue()
+    assert "assistant: Yes." in out.getvalue()
+    assert "reward 1\nthe judge: The [sum] is right." in out.getvalue()

@@ -49,6 +49,24 @@ def run(rollouts: RayRollouts, tasks: int, size: int, done: list[Rollout]) -> as
     return asyncio.create_task(work)  # type: ignore[arg-type]
 
 
+async def test_what_actors_have_under_way_is_seen_with_its_task(driver: None) -> None:
+    crew = Crew(
+        partial(open_stub, 3.0), size=2, resources=ONE_CPU, patience=Patience(heartbeat_s=0.2)
+    )
+    await crew.start(WEIGHTS)
+    rollouts = RayRollouts(crew)
+    try:
+        drawing = run(rollouts, tasks=2, size=2, done=[])
+        while len(seen := rollouts.running()) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        groups = await asyncio.wait_for(drawing, 120)
+    finally:
+        await rollouts.close()
+    assert sorted(one.id for one in seen) == names(groups)
+    assert {one.id: one.task["number"] for one in seen}["step1-1-0"] == 1
+    assert rollouts.running() == []
+
+
 async def until(done: list[Rollout], count: int) -> None:
     while len(done) < count:  # noqa: ASYNC110
         await asyncio.sleep(0.05)

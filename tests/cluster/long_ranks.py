@@ -19,6 +19,8 @@ from attack.sameness import differences
 
 RUN_S = 240
 RANKS = "trainer.ranks=2"
+LORA = "model.lora.rank=4"
+PPO = "algorithm.algorithm_type=ppo"
 PRECISE = "explorer.rollout_model.dtype=float32"
 
 Start = Callable[..., BaseProcess]
@@ -59,12 +61,16 @@ def await_checkpoint(directory: Path, step: int) -> None:
         time.sleep(0.02)
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(start_run: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [[], [LORA, PPO]], ids=["grpo", "ppo with adapters"])
+def test_a_killed_run_goes_on_to_the_same_bits(
+    settings: list[str], start_run: Start, tmp_path: Path
+) -> None:
     runs = tmp_path / "checkpoints" / "AgentScope"
-    finished(start_run("whole", "--set", RANKS), tmp_path)
+    on_ranks = [part for setting in (RANKS, *settings) for part in ("--set", setting)]
+    finished(start_run("whole", *on_ranks), tmp_path)
     for step in (1, 3):
         name = f"killed-{step}"
-        run = start_run(name, "--set", RANKS)
+        run = start_run(name, *on_ranks)
         await_checkpoint(runs / name, step)
         ranks = ranks_of(run)
         shared = Path(ranks[0].cmdline()[-1])
@@ -73,7 +79,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(start_run: Start, tmp_path: Path)
         run.join()
         assert psutil.wait_procs(ranks, timeout=5)[1] == []
         assert not shared.exists()
-        finished(start_run(name, "--set", RANKS, "--resume"), tmp_path)
+        finished(start_run(name, *on_ranks, "--resume"), tmp_path)
         assert differences(runs / name, runs / "whole") == {}
 
 
@@ -113,9 +119,16 @@ def test_a_rank_that_dies_ends_the_run_which_goes_on_on_another_number_of_ranks(
     finished(start_run("struck", "--set", "trainer.ranks=1", "--resume"), tmp_path)
 
 
-def test_without_ranks_the_loss_and_the_norm_are_the_same(tune_program: Tune) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [[], [LORA], [PPO], ["algorithm.advantage_fn=clipv"]],
+    ids=["grpo", "adapters", "ppo", "clipv"],
+)
+def test_without_ranks_the_loss_and_the_norm_are_the_same(
+    settings: list[str], tune_program: Tune
+) -> None:
     spread, alone = (
-        read_metrics(tune_program(name, PRECISE, *ranks) / "metrics.jsonl")
+        read_metrics(tune_program(name, PRECISE, *settings, *ranks) / "metrics.jsonl")
         for name, ranks in (("spread", [RANKS]), ("alone", []))
     )
     for key in ("policy/loss", "policy/grad_norm"):

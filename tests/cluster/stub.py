@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from agentscope_tuner.rollout.sampling import Sampling
+from agentscope_tuner.rollout.under_way import Running, UnderWay
 from agentscope_tuner.trajectory import Rollout, Sampled, Segment, Trajectory
 
 
@@ -17,6 +18,7 @@ class StubRollouts:
         self._seconds = seconds
         self._tokens = tokens
         self._version = 0
+        self._running = Running()
 
     async def run_one(
         self,
@@ -30,13 +32,17 @@ class StubRollouts:
     ) -> Rollout:
         if task.get("fault"):
             raise ValueError("a fault of ours")
-        await asyncio.sleep(self._seconds)
+        name = f"{label}-{group}-{index}"
+        with self._running.begun(name, task):
+            await asyncio.sleep(self._seconds)
         size = self._tokens
         sampled = Sampled([-0.5] * size, [False] * size, "policy", self._version)
         segments = [Segment(None, [group] * size), Segment(0, [index] * size, sampled)]
         metrics = {"process": float(os.getpid())}
-        name = f"{label}-{group}-{index}"
         return Rollout(name, task, Trajectory(segments), reward=1.0, metrics=metrics)
+
+    def running(self) -> list[UnderWay]:
+        return self._running.now()
 
     async def adopt(self, weights: Any, version: int) -> None:
         self._version = version

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import jsonschema
+import yaml
 
 from agentscope_tuner.config import document, yaml_file
 from agentscope_tuner.config.keys import Outcome, keys_of
@@ -20,6 +24,18 @@ def test_the_documents_are_current() -> None:
     assert (DOCS / "config.yaml").read_text(encoding="utf-8") == document.example_yaml(), REMEDY
     assert (DOCS / "configuration.md").read_text(encoding="utf-8") == document.guide(), REMEDY
     assert (DOCS / "trinity.md").read_text(encoding="utf-8") == document.trinity_guide(), REMEDY
+    written = (DOCS / "config.schema.json").read_text(encoding="utf-8")
+    assert written == document.json_schema(), REMEDY
+
+
+def test_an_editor_finds_a_typing_error_by_the_schema_and_none_in_the_example() -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(document.json_schema()))
+    tree = yaml.safe_load((DOCS / "config.yaml").read_text(encoding="utf-8"))
+    assert list(validator.iter_errors(tree)) == []
+    tree["algorithm"]["repeat_tmies"] = 8
+    tree["model"]["max_model_len"] = "long"
+    places = [list(error.absolute_path) for error in validator.iter_errors(tree)]
+    assert sorted(places) == [["algorithm"], ["model", "max_model_len"]]
 
 
 def test_the_example_has_every_key_that_takes_effect_and_no_other() -> None:

@@ -265,11 +265,13 @@ def test_a_bad_value_is_named(overrides: dict[str, Any], message: str) -> None:
         resolve(model=MODEL, train_dataset=DATASET, overrides=overrides)
 
 
-def test_a_service_is_refused() -> None:
-    tinker = TunerModelConfig(model_path="m", max_model_len=64, tinker_config=TinkerConfig())
-    with pytest.raises(InputError, match="model: tinker_config is not served"):
-        resolve(model=tinker, train_dataset=DATASET)
-    with pytest.raises(InputError, match=r"auxiliary_models\['a'\]: tinker_config"):
+def test_the_tuned_model_may_be_at_a_tinker_service_and_no_other() -> None:
+    service = TinkerConfig(rank=4, train_mlp=False)
+    tinker = TunerModelConfig(model_path="m", max_model_len=64, tinker_config=service)
+    there = resolve(model=tinker, train_dataset=DATASET).model.tinker
+    assert (there.enable, there.rank, there.train_mlp, there.train_attn) == (True, 4, False, True)
+    assert not resolve(model=MODEL, train_dataset=DATASET).model.tinker.enable
+    with pytest.raises(InputError, match=r"auxiliary_models\['a'\]: tinker_config is for"):
         resolve(model=MODEL, train_dataset=DATASET, auxiliary_models={"a": tinker})
     server = TunerModelConfig(model_path="m", max_model_len=64, base_url="http://x")
     with pytest.raises(InputError, match="must be on this machine"):

@@ -15,6 +15,7 @@ from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.config.schema import Config, notices
 from agentscope_tuner.config.trinity_table import keys_of as table_keys_of
 from agentscope_tuner.config.trinity_table import other_names
+from agentscope_tuner.config.written import ConversationFields, WrittenFields
 from agentscope_tuner.errors import InputError
 
 HERE = Path(__file__).parent
@@ -101,18 +102,62 @@ def test_training_on_a_file_takes_the_buffer_for_the_dataset(tmp_path: Path) -> 
     taskset = config.buffer.explorer_input.taskset
     assert (taskset.path, taskset.subset_name, config.buffer.batch_size) == ("d", "maths", 64)
     assert config.buffer.train_batch_size is None
-    with pytest.raises(InputError, match="rename them there"):
-        resolve(
-            config_path=written(tmp_path, text.replace("messages_key: messages", "tools_key: t"))
-        )
     with pytest.raises(InputError, match="one process samples and trains: both"):
         resolve(config_path=written(tmp_path, text.replace("storage_type: file", "name: queue")))
     pairs = "prompt_type: plaintext, prompt_key: prompt, chosen_key: chosen, rejected_key: rejected"
     dpo = text.replace("algorithm_type: sft", "algorithm_type: dpo")
     dpo = dpo.replace("prompt_type: messages, messages_key: messages", pairs)
     assert resolve(config_path=written(tmp_path, dpo)).buffer.batch_size == 64
-    with pytest.raises(InputError, match="chosen_key: chosen"):
-        resolve(config_path=written(tmp_path, dpo.replace("chosen_key: chosen", "chosen_key: a")))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "form", "named"),
+    [
+        # Trinity's defaults count where a key is left out.
+        ("sft", "{}", {"messages": "message"}),
+        ("sft", "{messages_key: messages, tools_key: functions}", {"tools": "functions"}),
+        (
+            "sft",
+            "{prompt_type: plaintext, prompt_key: problem}",
+            {"prompt": "problem", "messages": ""},
+        ),
+        ("dpo", "{prompt_type: plaintext, chosen_key: good}", {"chosen": "good"}),
+        ("dpo", "{messages_key: talk}", {"messages": "talk", "prompt": ""}),
+    ],
+)
+def test_the_format_of_a_file_names_the_fields_that_are_read(
+    algorithm: str, form: str, named: dict[str, str], tmp_path: Path
+) -> None:
+    text = f"""
+    mode: train
+    algorithm: {{algorithm_type: {algorithm}}}
+    model: {{model_path: m}}
+    buffer:
+      trainer_input: {{experience_buffer: {{storage_type: file, path: d, format: {form}}}}}
+    """
+    fields = resolve(config_path=written(tmp_path, text)).buffer.explorer_input.taskset.fields
+    assert fields == WrittenFields(**named)
+
+
+def test_experts_may_have_written_plain_text(tmp_path: Path) -> None:
+    text = """
+    algorithm: {algorithm_type: mix}
+    model: {model_path: m}
+    buffer:
+      explorer_input: {taskset: {path: d}}
+      trainer_input:
+        auxiliary_buffers:
+          sft_dataset:
+            path: e
+            format: {prompt_type: plaintext, prompt_key: problem, response_key: solution}
+    """
+    config = resolve(config_path=written(tmp_path, text), functions=FUNCTIONS)
+    named = {"messages": "", "prompt": "problem", "response": "solution"}
+    assert config.buffer.experts.fields == ConversationFields(**named)
+    # A problem without its picture is another problem.
+    pictures = text.replace("prompt_key", "image_key: images, prompt_key")
+    with pytest.raises(InputError, match=r"sft_dataset\.format\.image_key is not served"):
+        resolve(config_path=written(tmp_path, pictures), functions=FUNCTIONS)
 
 
 def test_cpt_reads_the_field_that_the_format_names(tmp_path: Path) -> None:
@@ -128,12 +173,12 @@ def test_cpt_reads_the_field_that_the_format_names(tmp_path: Path) -> None:
           format: {prompt_type: plaintext, prompt_key: body}
     """
     config = resolve(config_path=written(tmp_path, text))
-    assert config.buffer.explorer_input.taskset.text_key == "body"
+    assert config.buffer.explorer_input.taskset.fields.text == "body"
     config = resolve(config_path=written(tmp_path, text.replace(", prompt_key: body", "")))
-    assert config.buffer.explorer_input.taskset.text_key == "prompt"  # Trinity's default
+    assert config.buffer.explorer_input.taskset.fields.text == "prompt"  # Trinity's default
     format_key = {"buffer.explorer_input.taskset.format.prompt_key": "body"}
     config = resolve(overrides={**BASE, **format_key, "algorithm.algorithm_type": "cpt"})
-    assert config.buffer.explorer_input.taskset.text_key == "body"
+    assert config.buffer.explorer_input.taskset.fields.text == "body"
     assert "prompt_key" in notices(resolve(overrides={**BASE, **format_key}))[0]
 
 

@@ -53,12 +53,23 @@ RICH: dict[str, Any] = {
 OF_ONE_RULE: list[dict[str, Any]] = [
     {"algorithm.algorithm_type": "sft", "buffer.batch_size": 16},
     {"algorithm.algorithm_type": "dpo", "buffer.explorer_input.taskset.subset_name": "pairs"},
-    {"algorithm.algorithm_type": "cpt", "buffer.explorer_input.taskset.text_key": "body"},
+    {
+        "algorithm.algorithm_type": "sft",
+        "buffer.explorer_input.taskset.fields": {"messages": "", "response": "answer"},
+    },
+    {
+        "algorithm.algorithm_type": "dpo",
+        "buffer.explorer_input.taskset.fields": {"prompt": "", "chosen": "good"},
+    },
+    {"algorithm.algorithm_type": "cpt", "buffer.explorer_input.taskset.fields.text": "body"},
     {
         "algorithm.algorithm_type": "mix",
         "buffer.experts": {"path": "written", "split": "all", "expert_data_ratio": 0.2},
     },
-    {"algorithm.algorithm_type": "mix_chord", "buffer.experts.path": "written"},
+    {
+        "algorithm.algorithm_type": "mix_chord",
+        "buffer.experts": {"path": "written", "fields": {"tools": "functions"}},
+    },
 ]
 CHANGED = {bool: lambda v: not v, int: lambda v: v + 2, float: lambda v: v / 2 + 0.25}
 PLAIN = [

@@ -73,7 +73,6 @@ def test_a_key_says_in_one_line_what_it_means_and_why_it_is_idle(key: Key) -> No
 
 BASE = {"model.model_path": "m", "buffer.explorer_input.taskset.path": "d"}
 REFUSED = {
-    "model.tinker.enable": True,
     "buffer.explorer_input.taskset.storage_type": "sql",
 }
 

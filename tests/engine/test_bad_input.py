@@ -19,7 +19,6 @@ from agentscope_tuner import (
     InputError,
     JudgeOutput,
     RunError,
-    TinkerConfig,
     TuneResult,
     TunerModelConfig,
     WorkflowOutput,
@@ -132,11 +131,6 @@ def test_an_unknown_algorithm_lists_the_known_ones(arguments: dict[str, Any]) ->
 def test_a_group_of_one_is_refused_by_a_group_algorithm(arguments: dict[str, Any]) -> None:
     message = refused(arguments, algorithm=AlgorithmConfig(group_size=1))
     assert "group_size" in message
-
-
-def test_a_tinker_configuration_is_refused_not_ignored(arguments: dict[str, Any]) -> None:
-    model = TunerModelConfig(model_path="x", max_model_len=128, tinker_config=TinkerConfig())
-    assert "inker" in refused(arguments, model=model)
 
 
 def test_a_model_that_can_only_be_sampled_is_refused(

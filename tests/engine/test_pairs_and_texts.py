@@ -71,13 +71,24 @@ def test_cpt_reads_every_token_but_the_first(tiny_model: Path) -> None:
     assert records[0]["train/tokens"] == sum(tokens) - 2
 
 
+def test_the_fields_that_sft_reads_can_be_named(tiny_model: Path) -> None:
+    samples = [{"q": f"{n}?", "a": "one two", "response": "no", "messages": "no"} for n in range(2)]
+    named = "buffer.explorer_input.taskset.fields={messages: '', prompt: q, response: a}"
+    written = [{"messages": [user(f"{n}?"), assistant("one two")]} for n in range(2)]
+    told, known = (
+        tuned(tiny_model, "sft", given, *settings, steps=1)
+        for given, settings in ((samples, [named]), (written, []))
+    )
+    assert told[0]["train/tokens"] == known[0]["train/tokens"] > 0
+
+
 def test_the_field_that_cpt_reads_can_be_named(tiny_model: Path) -> None:
-    key = "buffer.explorer_input.taskset.text_key=body"
+    key = "buffer.explorer_input.taskset.fields.text=body"
     samples = [{"body": "one two three", "text": "no"}, {"body": "four five", "text": "no"}]
     [record] = tuned(tiny_model, "cpt", samples, key, steps=1)
     tokenizer = models.ModelFiles.find(str(tiny_model)).tokenizer
     assert record["train/tokens"] == sum(len(tokenizer.encode(s["body"])) - 1 for s in samples)
-    with pytest.raises(InputError, match=r"sft has no use for .*text_key; leave it out"):
+    with pytest.raises(InputError, match=r"sft has no use for .*fields.text; leave it out"):
         tuned(tiny_model, "sft", samples, key)
 
 

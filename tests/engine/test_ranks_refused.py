@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from agentscope_tuner.build.algorithm import build_algorithm
-from agentscope_tuner.build.ranks import refuse_other_learners_checkpoint
+from agentscope_tuner.build.learner import refuse_other_learners_checkpoint
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.errors import InputError
 
@@ -19,30 +18,6 @@ BASE = {
     "buffer.explorer_input.taskset.path": "d",
     "trainer.ranks": 2,
 }
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"model.lora.rank": 8}, r"adapters \(model\.lora\.rank\)"),
-        ({"algorithm.algorithm_type": "ppo"}, "a critic"),
-        (
-            {"algorithm.algorithm_type": "topk_distill", "model.teacher_model_path": "t"},
-            "the teacher's likeliest tokens",
-        ),
-        ({"algorithm.advantage_fn": "clipv"}, "the column expected_push"),
-        (
-            {"algorithm.algorithm_type": "ppo", "model.lora.rank": 8},
-            r"adapters \(model\.lora\.rank\), a critic",
-        ),
-    ],
-)
-def test_it_names_what_it_does_not_have(settings: dict[str, Any], named: str) -> None:
-    config = resolve(overrides=BASE | settings)
-    with pytest.raises(InputError, match=rf"trainer\.ranks is 2\) does not have {named}: leave"):
-        build_algorithm(config)
-    config.trainer.ranks = 0
-    build_algorithm(config)
 
 
 def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,27 @@ async def test_optional_arguments_go_only_to_functions_that_take_them(service):
     assert (await run_one(service, workflow, judge)).reward == 1.0
 
 
+async def test_who_looks_on_sees_the_rollouts_that_are_under_way(service):
+    seen = []
+
+    async def workflow(task, model):
+        await model("hi")
+        seen.extend(runner.running.now())
+        if len(seen) == 1:
+            raise ValueError("once more")
+        return WorkflowOutput(reward=1.0)
+
+    runner = RolloutRunner(service, workflow, max_retries=1)
+    assert runner.running.now() == []
+    await runner.run_groups([TASK], 1, label="step1", seed=0)
+    assert [(one.id, one.task, one.attempt) for one in seen] == [
+        ("step1-0-0", TASK, 1),
+        ("step1-0-0", TASK, 2),
+    ]
+    assert [one.calls for one in seen] == [1, 1]
+    assert runner.running.now() == []
+
+
 async def test_a_judge_has_the_last_word_on_the_reward(service):
     async def judge(task, response, logger):
         return JudgeOutput(reward=-2, metrics={"strict": 1})

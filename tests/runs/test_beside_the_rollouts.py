@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.rollout.under_way import Running
 from agentscope_tuner.runs.identity import data_revision, write_identity
-from agentscope_tuner.runs.live import LiveFile, read_live
+from agentscope_tuner.runs.index import task_digest
+from agentscope_tuner.runs.live import MAX_RUNNING, LiveFile, read_live
 from agentscope_tuner.runs.log import RunLog
+from agentscope_tuner.trajectory import Call
 from agentscope_tuner.visible import visible
 
 
@@ -86,6 +93,38 @@ def test_what_a_run_is_doing_is_in_its_live_file_until_it_ends(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["live.json"]
     live.end()
     assert read_live(tmp_path) is None
+
+
+def test_rollouts_under_way_are_in_it_while_nothing_else_happens(tmp_path):
+    running = Running()
+    live = LiveFile(tmp_path, 4, running.now)
+    live.phase("rollouts", 0, 80)
+    with ExitStack() as opened:
+        begun = [
+            opened.enter_context(running.begun(f"r{n}", {"q": f"{n} + 1?"})) for n in range(80)
+        ]
+        begun[0].attempt = 2
+        begun[0].trajectory.calls += [Call(1, [], None, {}, "stop")] * 3
+        state = until(lambda: read_live(tmp_path), lambda state: state.get("running_count") == 80)
+        assert len(state["running"]) == MAX_RUNNING
+        first = state["running"][0]
+        assert first["task"] == task_digest({"q": "0 + 1?"})
+        assert (first["id"], first["about"], first["attempt"]) == ("r0", "0 + 1?", 2)
+        assert first["calls"] == 3
+        assert 0 <= state["updated"] - first["began"] < 60
+        assert (tmp_path / "live.json").stat().st_size < 32_000
+    until(lambda: read_live(tmp_path), lambda state: state["running_count"] == 0)
+    live.end()
+    assert list(tmp_path.iterdir()) == []
+
+
+def until(look: Callable[[], Any], fits: Callable[[Any], bool]) -> Any:
+    """What is there as soon as it fits."""
+    deadline = time.monotonic() + 20
+    while not fits(seen := look()):
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.05)
+    return seen
 
 
 def test_the_state_of_a_newer_version_is_refused_in_a_sentence(tmp_path):

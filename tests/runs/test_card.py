@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from huggingface_hub import ModelCard
@@ -12,6 +13,7 @@ from sick_runs import RunOf
 
 from agentscope_tuner.functions import described
 from agentscope_tuner.runs.card import model_card, write_card
+from agentscope_tuner.runs.card_curve import draw_curve
 from agentscope_tuner.runs.files import RunFiles
 
 
@@ -110,7 +112,34 @@ def test_a_run_without_evaluations_has_its_curve(tmp_path: Path) -> None:
     (run / "versions.json").write_text(json.dumps(VERSIONS))
     card = model_card(RunFiles(run), 8)
     assert "There was no held-out evaluation." in card
-    assert "    training, reward/mean: " in card
+    assert "\ntraining, reward/mean: " in card
+
+
+def test_the_curve_is_a_picture_of_the_steps_so_far_beside_the_card(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    with (run.directory / "metrics.jsonl").open("a") as metrics:
+        for step, reward in ((0, 0.3), (8, 0.8)):
+            metrics.write(json.dumps({"step": step, "eval/test/reward/mean": reward}) + "\n")
+    write_card(tmp_path, run, 8)
+    assert "![reward by step](curve.svg)" in (tmp_path / "README.md").read_text()
+    picture = ElementTree.parse(tmp_path / "curve.svg").getroot()
+    lines = [part for part in picture if part.tag.endswith("polyline")]
+    steps = [len(line.attrib["points"].split()) for line in lines]
+    assert steps == [8, 2]
+    words = [part.text for part in picture if part.tag.endswith("text")]
+    assert "test (held out)" in words
+    write_card(tmp_path, run, 4)
+    line = next(
+        p for p in ElementTree.parse(tmp_path / "curve.svg").getroot() if "polyline" in p.tag
+    )
+    assert len(line.attrib["points"].split()) == 4
+
+
+def test_a_name_cannot_leave_the_picture_and_a_run_without_numbers_has_an_empty_one() -> None:
+    picture = draw_curve(("<script>\x1b", []), {"</svg>&": [(1, 0.5)]})
+    words = [part.text for part in ElementTree.fromstring(picture) if part.tag.endswith("text")]
+    assert {"<script>␛", "</svg>& (held out)"} <= set(words)
+    assert len(ElementTree.fromstring(draw_curve(("reward/mean", []), {}))) > 0
 
 
 def test_an_old_run_that_does_not_know_its_versions_has_no_card(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_a_line_has_what_a_list_shows_and_where_the_rollout_is(tmp_path):
         "tokens": 3,
         "branches": 1,
         "truncated": True,
+        "left_out": None,
         "attempts": 1,
         "began": 0.0,
         "seconds": 0.0,

@@ -13,15 +13,16 @@ import psutil
 import pytest
 import torch
 from tiny_training import make_learner, make_model, random_groups
-from two_ranks import PACK, SETTINGS, learnt
+from two_ranks import PACK, SETTINGS, learnt, valued
 
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.errors import InputError, RunError
 from agentscope_tuner.training.columns import FrozenModel
+from agentscope_tuner.training.critic import LocalCritic
 from agentscope_tuner.training.packing import PackSize
+from agentscope_tuner.training.recipe import Critic, Frozen, Recipe
 from agentscope_tuner.training.sharded.group import LearnerGroup
-from agentscope_tuner.training.sharded.recipe import Recipe
 
 NEAR = {"rtol": 1e-5, "atol": 1e-6}
 Open = Callable[..., LearnerGroup]
@@ -51,7 +52,8 @@ def open_group(model: Path) -> Iterator[Open]:
             pack_size=PackSize(PACK),
             device_type="cpu",
             checkpoint=checkpoint,
-            frozen={"reference": model},
+            critic=Critic(model, SETTINGS),
+            frozen={"reference": Frozen(model), "teacher": Frozen(model, top=3)},
         )
         opened.append(LearnerGroup(recipe, ranks))
         return opened[-1]
@@ -77,26 +79,33 @@ def test_the_loss_and_the_norm_are_those_of_one_process(
 ) -> None:
     group, alone = open_group(2), make_learner(make_model("llama"), optimizer=SETTINGS)
     alone.pack_size = PackSize(PACK)
-    group.save(tmp_path / "before")  # no update yet, and so nothing in the optimizer
+    for part in (group, group.critic()):
+        part.save(tmp_path / "before")  # no update yet, and so nothing in the optimizer
     for seed in (1, 2):
-        told, expected = (learnt(learner, get_algorithm(), seed) for learner in (group, alone))
-        assert told["metrics"] == pytest.approx(expected["metrics"], rel=1e-6, abs=1e-6)
-        torch.testing.assert_close(told["columns"], expected["columns"], equal_nan=True, **NEAR)
+        updated, expected = (learnt(learner, get_algorithm(), seed) for learner in (group, alone))
+        assert updated["metrics"] == pytest.approx(expected["metrics"], rel=1e-6, abs=1e-6)
+        torch.testing.assert_close(updated["columns"], expected["columns"], equal_nan=True, **NEAR)
     torch.testing.assert_close(group.weights(), alone.weights(), **NEAR)
 
     batch, by_one = Batch(random_groups(3, groups=3)), Batch(random_groups(3, groups=3))
     group.frozen("reference").forward(batch, {"reference"})
-    frozen = FrozenModel(make_model("llama"), dtype=torch.float32, pack_size=PackSize(PACK))
-    frozen.forward(by_one, {"reference"})
-    torch.testing.assert_close(batch.columns["reference"], by_one.columns["reference"], **NEAR)
+    group.frozen("teacher").forward(batch, {"teacher_top"})
+    frozen = FrozenModel(make_model("llama"), dtype=torch.float32, pack_size=PackSize(PACK), top=3)
+    frozen.forward(by_one, {"reference", "teacher_top"})
+    assert {"reference", "teacher_top", "other_ids"} <= batch.columns.keys()
+    torch.testing.assert_close(batch.columns, by_one.columns, **NEAR)
 
-    with pytest.raises(InputError, match="does not know expected_push"):
-        group.forward(batch, {"expected_push"})
+    critic = LocalCritic(make_model("llama"), optimizer=SETTINGS, compute_dtype=torch.float32)
+    told, expected = valued(group.critic(), 1)["metrics"], valued(critic, 1)["metrics"]
+    assert told == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+    with pytest.raises(InputError, match="needs a reference model beside one tuned in full"):
+        group.forward(batch, {"reference"})
     group.release()
 
     one = open_group(1, tmp_path / "before", tmp_path / "before")
     again = [learnt(one, get_algorithm(), seed)["metrics"] for seed in (1, 2)]
-    assert again[1] == pytest.approx(told["metrics"], rel=1e-6, abs=1e-6)
+    assert again[1] == pytest.approx(updated["metrics"], rel=1e-6, abs=1e-6)
     saved = (tmp_path / "before" / "config.json").read_text()
     assert re.search(r'"architectures": \[\s*"LlamaForCausalLM"', saved)
 

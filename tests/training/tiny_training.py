@@ -18,9 +18,10 @@ from transformers import (
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
-from agentscope_tuner.training.columns import token_columns
+from agentscope_tuner.training.columns import columns_of
 from agentscope_tuner.training.learner import LocalLearner
 from agentscope_tuner.training.optimization import OptimizerSettings
+from agentscope_tuner.training.reading import LOGPROBS
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Sampled, Segment, Trajectory
 
 VOCABULARY = 40
@@ -87,7 +88,7 @@ def logprobs(
 ) -> dict[tuple[int, int, int], float]:
     """(rollout, segment, index) -> ln p of each trained token under the learner's weights."""
     batch = Batch(groups)
-    logprobs_N, _ = token_columns(learner.model, batch, learner.pack_size)
+    logprobs_N = columns_of(learner.model, batch, learner.pack_size, LOGPROBS)["current"]
     return {
         (number, segment, i): logprobs_N[span.start + n].item()
         for (number, segment), span in batch.spans.items()

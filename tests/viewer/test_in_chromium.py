@@ -11,6 +11,7 @@ from made_runs import ATTACKS, HOSTILE, make_run, write_steps
 
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.rollout.under_way import Running
 from agentscope_tuner.runs.live import LiveFile
 from agentscope_tuner.viewer.export import write_report
 from agentscope_tuner.viewer.library import Library
@@ -203,6 +204,15 @@ def test_a_failed_rollout_says_why(page):
     assert "traceback" in page.text()
 
 
+def test_rollouts_that_were_left_out_of_training_are_marked_in_the_grid_and_can_be_found(page):
+    go(page, "step", "mean reward", run="P/one", step="2")
+    marked = "[...document.querySelectorAll('.grid td .left-out')]"
+    assert page.run(f"{marked}.map((e) => e.innerText)") == ["⊘ 0"] * 3
+    title = "cut off by a length limit; left out of training by mask_response_truncated"
+    assert page.run(f"{marked}[0].title") == title
+    go(page, "step", "3 of 12 fit", run="P/one", step="2", q="left_out:any")
+
+
 def test_what_operators_made_of_a_rollout_is_told(page):
     go(page, "rollout", "Conversation", run="P/one", step="2", id="step2-1-2")
     facts = " ".join(page.run("document.querySelector('.facts').innerText").split())
@@ -227,13 +237,18 @@ def test_rollouts_of_a_group_are_chosen_and_coloured_together(page):
 
 def test_a_running_run_is_followed_and_the_page_does_not_jump(browser, serve, tmp_path):
     run = make_run(tmp_path / "P" / "one", status="running")
+    running = Running()
     with RunLock(run):
-        live = LiveFile(run, 9)
+        live = LiveFile(run, 9, running.now)
         live.phase("rollouts", 4, 12)
         browser.open(serve(tmp_path), "document.querySelector('main h1')")
         go(browser, "run", "Steps and evaluations", run="P/one")
         browser.wait("document.getElementById('pulse').innerText.includes('rollouts 0/12')")
         browser.wait("document.querySelectorAll('.chart canvas').length > 3")
+        with running.begun("step5-0-0", {"q": "How many <b>?"}):
+            browser.wait("document.querySelector('.under-way').innerText.includes('step5-0-0')")
+            assert "How many <b>?" in browser.run("document.querySelector('.under-way').innerText")
+        browser.wait("document.querySelector('.under-way').innerText === ''")
         browser.run("scrollTo(0, 300)")
         RunState("running", 5, 9).save(run)
         write_steps(run, range(5, 6))

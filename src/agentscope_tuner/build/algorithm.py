@@ -5,7 +5,8 @@ from __future__ import annotations
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.algorithms.settings import AlgorithmSettings
-from agentscope_tuner.build.ranks import refuse_what_ranks_do_not_serve
+from agentscope_tuner.build.learner import refuse_more_ranks_than_gpus
+from agentscope_tuner.build.tinker import refuse_what_tinker_does_not_serve
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.companions import refuse_useless
 from agentscope_tuner.engine.limits import LimitSettings
@@ -40,7 +41,8 @@ def build_algorithm(config: Config) -> Algorithm:
         )
     )
     refuse_useless(config, algorithm)
-    refuse_what_ranks_do_not_serve(config, algorithm)
+    refuse_more_ranks_than_gpus(config)
+    refuse_what_tinker_does_not_serve(config, algorithm)
     if algorithm.compares and settings.repeat_times < 2:
         raise InputError(
             f"{settings.algorithm_type} compares the rollouts of a group, so a group_size of "

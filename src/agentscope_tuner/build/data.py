@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields as fields_of
+from typing import Any
 
 from agentscope_tuner.algorithms.base import Data
 from agentscope_tuner.chat.demonstration import demonstrate, demonstrate_pair, read_text
 from agentscope_tuner.config.buffer import Dataset, ExpertData, RolloutArgs
 from agentscope_tuner.config.schema import Config
+from agentscope_tuner.config.written import ConversationFields, WrittenFields
 from agentscope_tuner.engine.evaluation import Evaluation
 from agentscope_tuner.engine.experience import Reader, experts
 from agentscope_tuner.engine.models import (
@@ -67,22 +70,31 @@ def build_evaluations(config: Config) -> list[Evaluation]:
 
 def sampling_of(arguments: RolloutArgs) -> Sampling:
     """How a dataset's rollouts are sampled."""
-    names = {field.name for field in fields(Sampling)} & type(arguments).model_fields.keys()
+    names = {field.name for field in fields_of(Sampling)} & type(arguments).model_fields.keys()
     return Sampling(**{name: getattr(arguments, name) for name in names})
 
 
-def reader(config: Config, data: Data, files: ModelFiles) -> Reader | None:
-    """How a sample of the dataset becomes something to learn from; None: by rollouts."""
+def reader(
+    config: Config, data: Data, files: ModelFiles, fields: ConversationFields
+) -> Reader | None:
+    """How a sample with such fields becomes something to learn from; None: by rollouts."""
     settings, tokenizer = config.trained_model(), files.tokenizer
     longest = max_length(settings, files.config)
     match data:
         case "conversations":
             renderer = renderer_of(settings, files)
-            return lambda s: experts(s, demonstrate(renderer, s, longest))
+            return lambda s: experts(s, demonstrate(renderer, named(s, fields), longest))
         case "pairs":
             renderer = renderer_of(settings, files)
-            return lambda s: experts(s, *demonstrate_pair(renderer, s, longest))
+            return lambda s: experts(s, *demonstrate_pair(renderer, named(s, fields), longest))
         case "texts":
-            key = config.buffer.explorer_input.taskset.text_key
+            assert isinstance(fields, WrittenFields), "experts write conversations"
+            key = fields.text
             return lambda s: experts(s, read_text(tokenizer, s, key, longest))
     return None
+
+
+def named(sample: Mapping[str, Any], fields: ConversationFields) -> dict[str, Any]:
+    """What is learnt of a sample, under the names that `fields` have for it here."""
+    theirs = fields.model_dump()
+    return {ours: sample[name] for ours, name in theirs.items() if name in sample}

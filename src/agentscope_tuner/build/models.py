@@ -11,11 +11,18 @@ import torch
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.build.data import reader, samples_of
-from agentscope_tuner.build.ranks import build_ranks, refuse_other_learners_checkpoint
-from agentscope_tuner.checkpoint.state import load_state
+from agentscope_tuner.build.learner import (
+    Models,
+    open_models,
+    refuse_other_learners_checkpoint,
+)
+from agentscope_tuner.build.tinker import (
+    build_tinker_learner,
+    open_tinker_sampler,
+    refuse_checkpoint_from_elsewhere,
+)
 from agentscope_tuner.config.algorithm import AdamW
 from agentscope_tuner.config.schema import Config
-from agentscope_tuner.engine.base import Columns
 from agentscope_tuner.engine.companions import Companions
 from agentscope_tuner.engine.experts import Experts, experts_beside
 from agentscope_tuner.engine.learning import Learning
@@ -26,6 +33,7 @@ from agentscope_tuner.engine.models import (
     auxiliary_models,
     default_device,
     max_length,
+    sampling_dtype,
     serve,
     start_sampler,
     training_dtype,
@@ -36,14 +44,12 @@ from agentscope_tuner.engine.needs import (
     sampling_needs,
     tuning_needs,
 )
+from agentscope_tuner.inference.base import Sampler
 from agentscope_tuner.inference.loading import load_model
-from agentscope_tuner.training.columns import FrozenModel
-from agentscope_tuner.training.critic import LocalCritic
-from agentscope_tuner.training.learner import LEARNER_STATE, LocalLearner
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.packing import PackSize
+from agentscope_tuner.training.recipe import Critic, Frozen, Recipe
 from agentscope_tuner.training.self_teacher import SelfTeacher
-from agentscope_tuner.training.sharded.group import LearnerGroup
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 Weights = Mapping[str, torch.Tensor]
@@ -64,10 +70,12 @@ async def build_rollouts(
     `weights` are the learner's; None: the model is loaded for sampling alone, if there is memory.
     """
     device, settings = default_device(), config.trained_model()
-    if weights is None:
-        refuse_what_does_not_fit(files, sampling_needs(config, files), training=False)
     async with AsyncExitStack() as opened:
-        sampler = start_sampler(settings, files, weights, device, config.deterministic)
+        sampler: Sampler
+        if config.model.tinker.enable:
+            sampler = await open_tinker_sampler(config, files, weights, opened)
+        else:
+            sampler = _local_sampler(config, files, weights, device)
         opened.push_async_callback(sampler.close)
         others = config.auxiliary_models()
         rollouts = LocalRollouts(
@@ -79,6 +87,17 @@ async def build_rollouts(
         )
         rollouts.samplers = opened.pop_all()
     return rollouts
+
+
+def _local_sampler(
+    config: Config, files: ModelFiles, weights: Weights | None, device: torch.device
+) -> Sampler:
+    settings = config.trained_model()
+    if weights is None:
+        refuse_what_does_not_fit(files, sampling_needs(config, files), training=False)
+        loaded = load_model(files.directory, sampling_dtype(settings, device))
+        weights = dict(loaded.named_parameters())
+    return start_sampler(settings, files, weights, device, config.deterministic)
 
 
 def _pack_size(config: Config, files: ModelFiles, device: torch.device) -> PackSize:
@@ -98,78 +117,67 @@ def build_learning(
     checkpoint: Path | None,
 ) -> Learning:
     """The learner of a run, where the checkpoint left it if there is one, and what is beside it."""
-    device = default_device()
     experts_of_a_step = build_experts(config, algorithm, files)
     companions = Companions.find(config, algorithm, files)
     ranks = config.trainer.ranks
     refuse_other_learners_checkpoint(checkpoint, ranks)
+    refuse_checkpoint_from_elsewhere(checkpoint, at_service=config.model.tinker.enable)
     refuse_what_does_not_fit(files, tuning_needs(config, files, companions), training=True)
-    pack_size = _pack_size(config, files, device)
-    lora, dtype = config.model.lora, training_dtype(config, device)
-    adapters = lora_settings(lora) if lora.rank else None
-    optimizer = optimizer_settings(
-        config.algorithm.optimizer, config.trainer.grad_clip, total_steps
-    )
-    torch.manual_seed(config.seed)  # the adapters' initial weights
-    others: dict[str, Columns] = {}
-    learner: LocalLearner | LearnerGroup
-    if ranks:
-        learner, others = build_ranks(
-            ranks,
-            files,
-            companions,
-            checkpoint,
-            optimizer=optimizer,
-            compute_dtype=dtype,
-            pack_size=pack_size,
-            device=device,
-        )
+    recipe = recipe_of(config, files, algorithm, companions, total_steps, checkpoint)
+    if config.model.tinker.enable:
+        models = Models(build_tinker_learner(config, files, checkpoint, recipe.optimizer))
     else:
-        # With adapters a checkpoint's model is the merged one, so these start from the original.
-        source = files.directory if checkpoint is None or lora.rank else checkpoint
-        learner = LocalLearner(
-            load_model(source, torch.float32),
-            device=device,
-            compute_dtype=dtype,
-            optimizer=optimizer,
-            pack_size=pack_size,
-            lora=adapters,
-            tokenizer=files.tokenizer,
-        )
-        if checkpoint is not None:
-            learner.load_state_dict(load_state(checkpoint / "tuner_state" / LEARNER_STATE))
-        frozen = partial(FrozenModel, device=device, dtype=dtype, pack_size=pack_size)
-        if algorithm.needs_reference and not lora.rank:  # which has the reference in itself
-            others["reference"] = frozen(load_model(files.directory, torch.float32))
-        if companions.teacher is not None:
-            model = load_model(companions.teacher.directory, torch.float32)
-            teacher = frozen(model, top=algorithm.teacher_top)
-            others |= {"teacher": teacher, "teacher_top": teacher}
+        models = open_models(recipe, ranks)
+    others = dict(models.frozen)
+    if algorithm.teacher_top:
+        others["teacher_top"] = others["teacher"]
     if "self_teacher" in algorithm.before_advantages:
-        others["self_teacher"] = SelfTeacher(learner, algorithm.hinted)
-    critic = None
-    if companions.critic is not None:
-        torch.manual_seed(config.seed)
-        critic = LocalCritic(
-            load_model(companions.critic.directory, torch.float32),
-            device=device,
-            compute_dtype=dtype,
-            optimizer=optimizer_settings(
-                config.algorithm.critic.optimizer, config.trainer.grad_clip, total_steps
-            ),
-            pack_size=pack_size,
-            lora=adapters,
-        )
-        if checkpoint is not None:
-            critic.load(checkpoint)
+        others["self_teacher"] = SelfTeacher(models.learner, algorithm.hinted)
     return Learning(
-        learner,
+        models.learner,
         algorithm,
         others=others,
-        critic=critic,
+        critic=models.critic,
         critic_warmup=config.trainer.critic_warmup,
         experts=experts_of_a_step,
         samples_per_update=config.buffer.train_batch_size,
+    )
+
+
+def recipe_of(
+    config: Config,
+    files: ModelFiles,
+    algorithm: Algorithm,
+    companions: Companions,
+    total_steps: int,
+    checkpoint: Path | None,
+) -> Recipe:
+    """What a run's learning loads."""
+    device, lora = default_device(), config.model.lora
+    settings = partial(
+        optimizer_settings, grad_clip=config.trainer.grad_clip, total_steps=total_steps
+    )
+    frozen: dict[str, Frozen] = {}
+    if companions.reference and not lora.rank:  # with adapters the learner has it in itself
+        frozen["reference"] = Frozen(files.directory)
+    if companions.teacher is not None:
+        frozen["teacher"] = Frozen(companions.teacher.directory, algorithm.teacher_top)
+    critic = None
+    if companions.critic is not None:
+        critic = Critic(companions.critic.directory, settings(config.algorithm.critic.optimizer))
+    return Recipe(
+        # With adapters a checkpoint's model is the merged one, so these start from the original.
+        model=files.directory if checkpoint is None or lora.rank else checkpoint,
+        optimizer=settings(config.algorithm.optimizer),
+        compute_dtype=training_dtype(config, device),
+        pack_size=_pack_size(config, files, device),
+        device_type=device.type,
+        tokenizer=files.tokenizer,
+        checkpoint=checkpoint,
+        lora=lora_settings(lora) if lora.rank else None,
+        seed=config.seed,
+        frozen=frozen,
+        critic=critic,
     )
 
 
@@ -182,7 +190,7 @@ def build_experts(config: Config, algorithm: Algorithm, files: ModelFiles) -> Ex
         return None
     dataset = config.buffer.experts
     samples = samples_of(dataset)
-    read = reader(config, "conversations", files)
+    read = reader(config, "conversations", files, dataset.fields)
     assert read is not None
     rollouts = config.buffer.batch_size * config.algorithm.repeat_times
     found = Experts(samples, read, experts_beside(rollouts, dataset.expert_data_ratio), config.seed)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+from agentscope_tuner.chat.text_model import TextChatModel
 from agentscope_tuner.chat.transport import InProcessTransport, http
-from agentscope_tuner.chat_model import Connection, OpenAIChatModel
+from agentscope_tuner.chat_model import Connection
 
 # AgentScope prints every agent's every message; of hundreds of concurrent rollouts nobody can
 # read that. It reads the variable when an agent is
@@ -33,7 +33,7 @@ class InProcessClient:
         )
 
 
-class RolloutChatModel(OpenAIChatModel):
+class RolloutChatModel(TextChatModel):
     """An `OpenAIChatModel` of one rollout.
 
     Agents of other libraries, and in other processes, reach the same rollout by `base_url`,
@@ -57,7 +57,8 @@ class RolloutChatModel(OpenAIChatModel):
         self.api_key = key
         """The rollout's own key: the bearer token that `base_url` asks for."""
         url = f"http://in-process{self._path}"
-        connection = Connection(name, url, key, client.http, context_size)
+        # A call that is tried again would be a second sample.
+        connection = Connection(name, url, key, client.http, context_size, retries=0)
         super().__init__(**connection.arguments())
         self.model_name = name
         """What requests call it; AgentScope 2.x says `model`."""
@@ -69,38 +70,3 @@ class RolloutChatModel(OpenAIChatModel):
         Reading it makes the endpoint listen; until then no socket is open.
         """
         return self._endpoint_url() + self._path
-
-    async def _parse_openai_stream_response(
-        self, start_datetime: datetime, response: Any, structured_model: Any = None
-    ) -> AsyncGenerator[Any, None]:
-        # The name is 1.x's; 2.x reads audio right.
-        stream = _WithoutAudio(response)
-        async for answer in super()._parse_openai_stream_response(
-            start_datetime,
-            stream,  # type: ignore[arg-type]
-            structured_model,
-        ):
-            yield answer
-
-
-class _WithoutAudio:
-    """A stream whose deltas lack the field `audio`.
-
-    From openai 3.25 on every delta has it, mostly as None, and agentscope 1.0 takes any for audio.
-    """
-
-    def __init__(self, response: Any) -> None:
-        self._response = response
-
-    async def __aenter__(self) -> AsyncIterator[Any]:
-        return self._without_audio(await self._response.__aenter__())
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._response.__aexit__(*error)
-
-    async def _without_audio(self, stream: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for item in stream:
-            chunk = getattr(item, "chunk", item)  # a parsed stream wraps its chunks in events
-            for choice in getattr(chunk, "choices", ()):
-                choice.delta.__dict__.pop("audio", None)
-            yield item

@@ -38,7 +38,8 @@ def demonstrate(
 
     Args:
         renderer: The model's.
-        sample: OpenAI's `messages` and, if there are any, `tools`; a field that is None is absent.
+        sample: OpenAI's `messages`, or a `prompt` and its `response`, messages too or plain text;
+            and `tools`, if there are any. A field that is None is absent.
         max_model_len: Most tokens of a prompt and its answer.
         given: So many messages are what the model is given: they carry no loss.
 
@@ -135,7 +136,8 @@ def read_text(
     text = sample.get(key)
     if not isinstance(text, str):
         raise InputError(
-            f"it has no text in its field {key!r}; buffer.explorer_input.taskset.text_key names it"
+            f"it has no text in its field {key!r}; buffer.explorer_input.taskset.fields.text names "
+            "another"
         )
     ids = list(tokenizer.encode(text))
     if not 1 < len(ids) <= max_model_len:
@@ -148,13 +150,28 @@ def read_text(
 
 
 def _conversation(sample: Mapping[str, Any]) -> Conversation:
+    sample = _without_none(sample)
+    if "response" in sample:
+        sample = {"messages": _answered(sample), "tools": sample.get("tools")}
     try:
-        return Conversation.model_validate(_without_none(sample))
+        return Conversation.model_validate(sample)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         problem = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {problem[:1].lower()}{problem[1:]}") from None
+
+
+def _answered(sample: Mapping[str, Any]) -> list[Any]:
+    if "messages" in sample:
+        raise InputError(
+            "it has both messages and a response: say which is not to be read (fields.messages or "
+            'fields.response: "")'
+        )
+    sides = [_messages(sample.get("prompt"), "user"), _messages(sample["response"], "assistant")]
+    if not all(isinstance(side, list) for side in sides):
+        raise InputError("a response needs a prompt: lists of messages, or text")
+    return [message for side in sides for message in side]
 
 
 def _without_none(value: Any) -> Any:

@@ -15,7 +15,7 @@ from agentscope_tuner.chat.parsing import ParsedMessage
 from agentscope_tuner.chat.preparation import Prepared, digest
 from agentscope_tuner.chat.session import Session, not_open
 from agentscope_tuner.chat.streaming import DeltaReader
-from agentscope_tuner.inference.base import Completion
+from agentscope_tuner.inference.base import Completion, RefusedSampling
 from agentscope_tuner.inference.grammar import GrammarError
 from agentscope_tuner.trajectory import AuxiliaryCall, Sampled
 
@@ -56,8 +56,8 @@ class Generation:
     async def sample(self, on_token: OnToken | None = None) -> list[Choice]:
         """Sample the answers.
 
-        Raises RequestError if the rollout ends meanwhile, or if a grammar turns out to be one that
-        cannot be followed.
+        Raises RequestError if the rollout ends meanwhile, if the sampler does not serve what is
+        asked, or if a grammar turns out to be one that cannot be followed.
         """
         try:
             completions = await self._session.while_open(
@@ -65,6 +65,8 @@ class Generation:
             )
         except GrammarError as error:
             raise RequestError(f"The form of the answer cannot be followed: {error}.") from error
+        except RefusedSampling as error:
+            raise RequestError(str(error)) from error
         return [self._choice(index, one) for index, one in enumerate(completions)]
 
     def abandon(self) -> None:
@@ -174,7 +176,7 @@ class Generation:
                 began=self._began,
             )
             return
-        self._session.auxiliary_calls.append(
+        self._session.keep(
             AuxiliaryCall(
                 self.model.name,
                 plan.messages,

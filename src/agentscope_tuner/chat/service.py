@@ -9,19 +9,20 @@ from collections.abc import Mapping
 
 from agentscope_tuner.chat.client import InProcessClient, RolloutChatModel
 from agentscope_tuner.chat.endpoint import Endpoint
+from agentscope_tuner.chat.remote import RemoteModel
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.server import Listener
 from agentscope_tuner.chat.session import Overrides, Session
-from agentscope_tuner.chat_model import ChatModelBase
 from agentscope_tuner.errors import InputError, RunError
+from agentscope_tuner.trajectory import AuxiliaryCall
 
 
 class ChatService:
-    """Serves the policy, which is recorded, and auxiliary models, which are not.
+    """Serves the policy, whose tokens are recorded, and auxiliary models, whose calls are kept.
 
     Args:
         policy: the model behind the agent, the one that is trained.
-        auxiliary: further models by name; a `ChatModelBase` is handed to workflows as it is.
+        auxiliary: further models by name, served here or at servers of their own.
 
     Raises:
         InputError: an auxiliary model has the policy's name.
@@ -30,7 +31,7 @@ class ChatService:
     def __init__(
         self,
         policy: ServedModel,
-        auxiliary: Mapping[str, ServedModel | ChatModelBase] | None = None,
+        auxiliary: Mapping[str, ServedModel | RemoteModel] | None = None,
     ) -> None:
         self.policy = policy
         self.auxiliary = dict(auxiliary or {})
@@ -76,6 +77,9 @@ class ChatService:
             size = one.sampler.max_model_len
             return RolloutChatModel(name, client, rollout_id, key, self.url, size)
 
+        def keep(call: AuxiliaryCall) -> None:
+            session.keep(call)
+
         def forget() -> None:
             del self.sessions[rollout_id]
 
@@ -87,7 +91,7 @@ class ChatService:
             auxiliary=served,
             model=connected(self.policy.name, self.policy),
             auxiliary_models={
-                name: connected(name, one) if isinstance(one, ServedModel) else one
+                name: connected(name, one) if isinstance(one, ServedModel) else one.connect(keep)
                 for name, one in self.auxiliary.items()
             },
             overrides=Overrides(temperature, top_p, top_k, max_tokens),

@@ -10,7 +10,7 @@ from agentscope_tuner.chat.errors import RequestError
 from agentscope_tuner.chat.recorder import Recorder
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat_model import ChatModelBase, OpenAIChatModel
-from agentscope_tuner.inference.base import Completion
+from agentscope_tuner.inference.base import Completion, RefusedSampling
 from agentscope_tuner.inference.grammar import GrammarError
 from agentscope_tuner.trajectory import AuxiliaryCall, Trajectory
 
@@ -65,7 +65,7 @@ class Session:
         self.trajectory = Trajectory()
         self.recorder = Recorder(self.trajectory)
         self.auxiliary_calls: list[AuxiliaryCall] = []
-        """What was said to the auxiliary models that are served here, so far."""
+        """What was said to the auxiliary models, so far."""
         self.fault: Exception | None = None
         """What the sampler raised while it served this rollout, which the client saw as a status
         500: nothing can be sampled any more."""
@@ -101,6 +101,11 @@ class Session:
         self._calls += 1
         return self._calls - 1
 
+    def keep(self, call: AuxiliaryCall) -> None:
+        """Keep what was said to an auxiliary model, unless the rollout has ended meanwhile."""
+        if not self.closed:
+            self.auxiliary_calls.append(call)
+
     async def while_open(self, tasks: Sequence[asyncio.Task[Completion]]) -> list[Completion]:
         """The tasks' results; RequestError if the session closes before they are there."""
         self._running.update(tasks)
@@ -109,7 +114,7 @@ class Session:
         except asyncio.CancelledError:
             if not self.closed:
                 raise
-        except GrammarError:
+        except (GrammarError, RefusedSampling):
             raise  # the request's own
         except Exception as error:
             self.fault = error

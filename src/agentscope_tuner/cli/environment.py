@@ -54,8 +54,16 @@ def env(as_json: AsJson = False) -> None:
         print(f"{name:{width}}{value}")
 
 
-def _facts() -> dict[str, str]:
+def _processors() -> int:
+    """Those that this process may use, where the system says so."""
     import os
+
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _facts() -> dict[str, str]:
     import platform
     import shutil
 
@@ -82,7 +90,7 @@ def _facts() -> dict[str, str]:
         "agentscope.tuner": behind,
         **{n: v for n, v in package_versions().items() if not n.startswith("agentscope")},
         "platform": platform.platform(),
-        "processors": f"{len(os.sched_getaffinity(0))}",
+        "processors": f"{_processors()}",
         "memory": f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB available",
         "GPUs": ", ".join(gpus) or "none",
         "C compiler": shutil.which("cc") or "none: sampling on the CPU is slower without",

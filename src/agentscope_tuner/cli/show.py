@@ -55,9 +55,6 @@ def show(
         where_from = f"{line['set']} after step" if line["set"] else "step"
         console.rule(visible(f"{line['id']} ({where_from} {line['step']})"))
         show_rollout(rollout, run.vocabulary, console)
-        if rollout.explanation:
-            judge = f"the judge: {rollout.explanation}"
-            console.print(visible(judge), markup=False, highlight=False)
         for said in rollout.log:
             console.print(visible(f"{said.level}: {said.text}"), markup=False, highlight=False)
 

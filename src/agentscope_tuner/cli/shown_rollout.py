@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from agentscope_tuner.monitor.conversation import said
-from agentscope_tuner.trajectory import Call, Rollout, Trajectory
+from agentscope_tuner.trajectory import AuxiliaryCall, Call, Rollout, Trajectory
 from agentscope_tuner.visible import visible
 
 TRAINED = "black on green"
@@ -27,7 +27,7 @@ class Decoder(Protocol):
 
 
 def show_rollout(rollout: Rollout, tokenizer: Decoder, console: Console) -> None:
-    """Print the rollout's calls, its token tree, its reward, metrics and time."""
+    """Print the rollout's calls, its token tree, what was said to other models, and its outcome."""
     for number, call in enumerate(rollout.trajectory.calls, start=1):
         console.print(Panel(_conversation(call), title=_call_title(number, call), expand=False))
     legend = Text.assemble(
@@ -42,6 +42,9 @@ def show_rollout(rollout: Rollout, tokenizer: Decoder, console: Console) -> None
     for number, leaf in enumerate(rollout.trajectory.leaves(), start=1):
         branch = _tokens(rollout.trajectory, leaf, tokenizer)
         console.print(Panel(branch, title=f"branch {number}", expand=False))
+    for other in rollout.auxiliary_calls:
+        title = escape(visible(f"{other.model} ({other.finish_reason}, {other.seconds:.2f} s)"))
+        console.print(Panel(_conversation(other), title=title, expand=False))
     console.print(_outcome(rollout), highlight=False)
 
 
@@ -50,7 +53,7 @@ def _call_title(number: int, call: Call) -> str:
     return f"call {number} ({call.finish_reason}, {call.seconds:.2f} s{branch})"
 
 
-def _conversation(call: Call) -> Text:
+def _conversation(call: Call | AuxiliaryCall) -> Text:
     text = Text()
     for message in [*call.messages, call.response]:
         text.append(visible(f"{message['role']}: "), style="bold")
@@ -96,6 +99,8 @@ def _outcome(rollout: Rollout) -> str:
         lines.append(f"response: {escape(visible(rollout.response))}")
         if rollout.reward is not None:  # a demonstration has none
             lines.append(f"[bold]reward {rollout.reward:g}[/]")
+        if rollout.explanation:
+            lines.append(f"the judge: {escape(visible(rollout.explanation))}")
         if rollout.shaped_reward is not None:
             lines.append(f"reward learnt {rollout.shaped_reward:g}")
         if rollout.left_out:

@@ -42,7 +42,7 @@ async def check(
     if tasks > 1:
         held_out = {evaluation.name: evaluation.tasks for evaluation in build_evaluations(config)}
         duplicates = find_duplicates([taskset.samples[at] for at in range(known)], held_out)
-    files = ModelFiles.find(config.trained_model().model_path)
+    files = ModelFiles.of_tuned(config)
     needs = tuning_needs(config, files, Companions.find(config, algorithm, files))
     rollouts = await build_rollouts(config, files, None, workflow_func, judge_func)
     try:

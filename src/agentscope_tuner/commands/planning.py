@@ -40,8 +40,12 @@ async def plan(
         raise InputError(f"mode {config.mode} trains nothing: there is nothing to plan.")
     if config.cluster.ray_address or config.cluster.node_num > 1:
         raise InputError("astuner plan measures on this machine, and this run is for a cluster.")
+    if config.model.tinker.enable:
+        raise InputError(
+            "astuner plan measures on this machine, and this run's model is at a Tinker service."
+        )
     algorithm, steps = build_algorithm(config), build_taskset(config).total_steps
-    files = ModelFiles.find(config.trained_model().model_path)
+    files = ModelFiles.of_tuned(config)
     companions = Companions.find(config, algorithm, files)
     needs = tuning_needs(config, files, companions)
     adapted = config.model_copy(deep=True)

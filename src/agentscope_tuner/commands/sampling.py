@@ -69,7 +69,7 @@ async def sample(
         lock = opened.enter_context(RunLock(place.directory))
         store = CheckpointStore(place.directory)
         seed_random_streams(config.seed)
-        files = ModelFiles.find(config.trained_model().model_path)
+        files = ModelFiles.of_tuned(config)
         rollouts = await open_rollouts(
             config, files, None, workflow_func, judge_func, on_cluster=on_cluster
         )
@@ -84,6 +84,7 @@ async def sample(
             lock,
             store,
             None,
+            running=rollouts.running,
             alerts=build_alerts(config),
             callbacks=callbacks,
         )

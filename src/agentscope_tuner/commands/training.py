@@ -98,8 +98,9 @@ async def run(
         store.recover()
         checkpoint = last_checkpoint(place, store)
         seed_random_streams(config.seed)
-        files = ModelFiles.find(config.trained_model().model_path)
-        read = reader(config, algorithm.data, files)
+        files = ModelFiles.of_tuned(config)
+        fields = config.buffer.explorer_input.taskset.fields
+        read = reader(config, algorithm.data, files, fields)
         if read is not None:  # bad samples are named before anything big is loaded
             FromSamples(read).refuse_bad(taskset.samples)
         learning = build_learning(config, files, algorithm, taskset.total_steps, checkpoint)
@@ -119,6 +120,7 @@ async def run(
             lock,
             store,
             checkpoint,
+            running=rollouts.running,
             limits=limits,
             alerts=build_alerts(config),
             callbacks=callbacks,

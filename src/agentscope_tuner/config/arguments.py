@@ -32,14 +32,16 @@ class Arguments(BaseModel):
 
 
 class TinkerConfig(Arguments):
-    """Training at a Tinker service, which is not served: `tune()` refuses it."""
+    """Training and sampling at a Tinker service, which knows the model by its `model_path`."""
 
     rank: int = Field(16, gt=0, description="Rank of the adapters.")
-    seed: int | None = Field(None, description="Seed of the adapters; None: random.")
+    seed: int | None = Field(None, description="Seed of the adapters; None: the run's.")
     train_mlp: bool = Field(True, description="Adapters on the feed-forward layers.")
     train_attn: bool = Field(True, description="Adapters on the attention layers.")
     train_unembed: bool = Field(True, description="Adapters on the output layer.")
-    base_url: str | None = Field(None, description="Address of the service; None: its own.")
+    base_url: str | None = Field(
+        None, description="Address of the service; None: TINKER_BASE_URL, or Tinker's own."
+    )
 
     def get_config(self) -> dict[str, Any]:
         """The fields as a dictionary."""
@@ -76,7 +78,9 @@ class TunerModelConfig(Arguments):
     reasoning_parser: str | None = Field(
         "deepseek_r1", description="The form of the model's thinking; None: it stays text."
     )
-    tinker_config: TinkerConfig | None = Field(None, description="Not served: refused.")
+    tinker_config: TinkerConfig | None = Field(
+        None, description="Train and sample the tuned model at a Tinker service; None: here."
+    )
     base_url: str | None = Field(
         None, description="An OpenAI-compatible server for an auxiliary model; None: it runs here."
     )

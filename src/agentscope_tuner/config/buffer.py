@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from agentscope_tuner.config.keys import Section, effect, not_here, not_served
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
+from agentscope_tuner.config.written import ConversationFields, WrittenFields
 
 _IN_MEMORY = "rollouts go from the sampler to the learner in memory"
 
@@ -57,7 +58,7 @@ class Taskset(Dataset):
     """The tasks to learn from."""
 
     name: str = not_here("", "Name of the dataset.", "there is one training dataset")
-    text_key: str = effect("text", "Field of a sample that `cpt` reads.", min_length=1)
+    fields: WrittenFields = Field(default_factory=WrittenFields)
     repeat_times: int = not_here(1, "Rollouts a task.", "algorithm.repeat_times decides", gt=0)
     data_selector: DataSelector = Field(
         default_factory=DataSelector,
@@ -158,6 +159,7 @@ class ExpertData(Section):
     """Conversations that `mix` and `mix_chord` imitate beside what the model samples."""
 
     path: str | None = effect(None, "A directory, a file, or a hub name; in the form of sft.")
+    fields: ConversationFields = Field(default_factory=ConversationFields)
     subset_name: str | None = effect(None, "Name of the dataset's configuration.")
     split: str | None = effect("train", "The split; empty: the only one there is.")
     expert_data_ratio: float = effect(

@@ -1,10 +1,12 @@
-"""`docs/{config.yaml,configuration.md,trinity.md}` from the schema, so that they never drift.
+"""`docs/{config.yaml,config.schema.json,configuration.md,trinity.md}` from the schema, so that they
+never drift.
 
 `python -m agentscope_tuner.config.document [docs]` writes all of them.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -43,6 +45,9 @@ Auxiliary models and evaluation datasets of several sources are joined by name. 
 written to `config.yaml` in the run directory, the places of the functions included;
 `astuner run <run>/config.yaml` and `tune(config_path=<run>/config.yaml)` repeat the run
 ([cli.md](cli.md#run)). [config.yaml](config.yaml) is an example with every key that takes effect.
+[config.schema.json](config.schema.json) is the tree as a JSON schema, for editors that complete
+and check YAML: in most, a first line `# yaml-language-server: $schema=<its path>` is enough. A
+`${...}` in place of a number is right all the same.
 
 No key is ignored in silence:
 
@@ -110,6 +115,31 @@ Understood; a run names those that were set, in one line at its start.""",
 def example_yaml() -> str:
     """The text of `docs/config.yaml`."""
     return EXAMPLE_HEAD + "\n".join(_example_lines(Config, "")) + "\n"
+
+
+def json_schema() -> str:
+    """The text of `docs/config.schema.json`, for editors."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema"
+    } | Config.model_json_schema()
+    return json.dumps(_plain(schema), indent=1, ensure_ascii=False) + "\n"
+
+
+def _plain(schema: Any) -> Any:
+    """Without what only this package reads: a key's outcome is the end of its description."""
+    if isinstance(schema, list):
+        return [_plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {name: _plain(part) for name, part in schema.items()}
+    if isinstance(outcome := plain.pop("outcome", None), str):
+        why = plain.pop("why")
+        if outcome != Outcome.EFFECT:
+            told = f"{outcome}: {why}" if why else outcome
+            plain["description"] = f"{plain['description']} ({told})"
+    if isinstance(plain.get("title"), str):
+        del plain["title"]
+    return plain
 
 
 def _example_lines(section: type[Section], indent: str) -> Iterator[str]:
@@ -206,6 +236,7 @@ def main(directory: str = "docs") -> None:
     """Write all files."""
     Path(directory, "trinity.md").write_text(trinity_guide(), encoding="utf-8")
     Path(directory, "config.yaml").write_text(example_yaml(), encoding="utf-8")
+    Path(directory, "config.schema.json").write_text(json_schema(), encoding="utf-8")
     Path(directory, "configuration.md").write_text(guide(), encoding="utf-8")
 
 

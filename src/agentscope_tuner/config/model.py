@@ -6,10 +6,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+from agentscope_tuner.config.keys import Section, effect
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
-
-_TINKER = "Tinker is not served; the model is trained on this machine"
 
 
 class Lora(Section):
@@ -23,15 +21,25 @@ class Lora(Section):
 
 
 class Tinker(Section):
-    """Training at a remote service."""
+    """Training and sampling at a Tinker service."""
 
-    enable: bool = not_served(False, "Train at a Tinker service.", _TINKER)
-    rank: int = not_here(16, "Rank of the service's adapters.", _TINKER, gt=0)
-    seed: int | None = not_here(None, "Seed of the service's adapters.", _TINKER)
-    train_mlp: bool = not_here(True, "Adapters on the feed-forward layers.", _TINKER)
-    train_attn: bool = not_here(True, "Adapters on the attention layers.", _TINKER)
-    train_unembed: bool = not_here(True, "Adapters on the output layer.", _TINKER)
-    base_url: str | None = not_here(None, "Address of the service.", _TINKER)
+    enable: bool = effect(
+        False, "Train and sample at a Tinker service, which knows the model by its model_path."
+    )
+    rank: int = effect(16, "Rank of the service's adapters.", gt=0)
+    seed: int | None = effect(None, "Seed of the service's adapters; empty: the run's.")
+    train_mlp: bool = effect(True, "Adapters on the feed-forward layers.")
+    train_attn: bool = effect(True, "Adapters on the attention layers.")
+    train_unembed: bool = effect(True, "Adapters on the output layer.")
+    base_url: str | None = effect(
+        None, "Address of the service; empty: TINKER_BASE_URL, or Tinker's own."
+    )
+
+    @model_validator(mode="after")
+    def _trains_something(self) -> Self:
+        if not (self.train_mlp or self.train_attn or self.train_unembed):
+            raise ValueError("train_mlp, train_attn and train_unembed leave no layer to train")
+        return self
 
 
 class Lengths(Section):

@@ -14,6 +14,7 @@ from agentscope_tuner.config.arguments import (
     AlgorithmConfig,
     Arguments,
     DatasetConfig,
+    TinkerConfig,
     TunerModelConfig,
 )
 from agentscope_tuner.config.keys import dotted
@@ -155,27 +156,30 @@ def _explicit(arguments: Arguments | None, keys_of: Mapping[str, str]) -> dict[s
 def _tuned(model: TunerModelConfig | None) -> Tree:
     if model is None:
         return {}
-    _refuse_tinker(model, "model")
     if model.base_url is not None or model.api_key_env is not None:
         raise InputError(
             "model: base_url and api_key_env are for auxiliary models; the model that is tuned "
-            "must be on this machine"
+            "must be on this machine, or at a Tinker service (tinker_config)"
         )
-    return tree_of(_explicit(model, MODEL_KEYS))
+    return tree_of(_explicit(model, MODEL_KEYS) | _tinker(model.tinker_config))
+
+
+def _tinker(service: TinkerConfig | None) -> dict[str, Any]:
+    if service is None:
+        return {}
+    given = {f"model.tinker.{name}": getattr(service, name) for name in service.model_fields_set}
+    return {"model.tinker.enable": True, **given}
 
 
 def _auxiliary(models: Mapping[str, TunerModelConfig]) -> Tree:
     for name, model in models.items():
-        _refuse_tinker(model, f"auxiliary_models[{name!r}]")
+        if model.tinker_config is not None:
+            raise InputError(
+                f"auxiliary_models[{name!r}]: tinker_config is for the model that is tuned; leave "
+                "it out, and the model runs on this machine, or give it a base_url"
+            )
     items = [{"name": name, **_explicit(model, AUXILIARY_KEYS)} for name, model in models.items()]
     return tree_of({"explorer.auxiliary_models": items}) if items else {}
-
-
-def _refuse_tinker(model: TunerModelConfig, argument: str) -> None:
-    if model.tinker_config is not None:
-        raise InputError(
-            f"{argument}: tinker_config is not served; leave it out to train on this machine"
-        )
 
 
 def _evaluated(datasets: Datasets | None) -> Tree:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentscope_tuner.config.trees import Tree, contains, overridden, value_at, without
-from agentscope_tuner.errors import InputError
+from agentscope_tuner.config.trinity_fields import fields_of, form_of
 
 TYPES = ("mix", "mix_chord")
 AUXILIARY = ("buffer", "trainer_input", "auxiliary_buffers")
@@ -15,7 +15,7 @@ ARGUMENTS = ("algorithm", "sample_strategy_args")
 NAME = "sft_dataset"
 """Of that buffer, where none is given."""
 MOVED = ("path", "split", "subset_name")
-SAID_ELSEWHERE = ("name", "storage_type", "schema_type", "format", "total_epochs")
+SAID_ELSEWHERE = ("name", "storage_type", "schema_type", "total_epochs")
 """Keys of such a buffer that follow from its being expert data."""
 
 
@@ -23,7 +23,7 @@ def with_experts_in_their_place(tree: Mapping[str, Any]) -> Tree:
     """`mix` and `mix_chord` learn from an auxiliary buffer too, whose name sample_strategy_args
     have; here that is `buffer.experts`.
 
-    Raises InputError if its samples' messages have another name than `messages`.
+    Raises InputError for a form of samples that is not read here.
     """
     result: Tree = dict(tree)
     algorithm = result.get("algorithm")
@@ -43,12 +43,15 @@ def with_experts_in_their_place(tree: Mapping[str, Any]) -> Tree:
     path = (*AUXILIARY, name)
     if contains(result, path):
         buffer = dict(value_at(result, path) or {})
-        _refuse_other_fields(name, buffer)
-        result = without(result, path)
+        where = f"{'.'.join(path)}.format"
+        fields, form = fields_of(buffer.pop("format", None) or {}, "mix", where)
+        result = overridden(without(result, path), {"buffer.experts.fields": fields})
         for key in (*MOVED, *SAID_ELSEWHERE):
             value = buffer.pop(key, None)
             if key in MOVED and value is not None:
                 result = overridden(result, {f"buffer.experts.{key}": value})
+        if form:
+            result = overridden(result, {where: form})
         if buffer:
             result = overridden(result, {".".join(path): buffer})
     return result
@@ -57,7 +60,7 @@ def with_experts_in_their_place(tree: Mapping[str, Any]) -> Tree:
 def with_experts_in_trinitys_place(tree: Tree) -> Tree:
     """The opposite: `buffer.experts` as an auxiliary buffer, with `mix` and `mix_chord`."""
     buffer = dict(tree["buffer"])
-    experts = buffer.pop("experts", {})
+    experts = dict(buffer.pop("experts", {}))
     tree = {**tree, "buffer": buffer}
     if tree["algorithm"]["algorithm_type"] not in TYPES:
         return tree
@@ -65,22 +68,9 @@ def with_experts_in_trinitys_place(tree: Tree) -> Tree:
         ".".join(STRATEGY): "mix",
         ".".join((*ARGUMENTS, "sft_dataset_name")): NAME,
         ".".join((*AUXILIARY, NAME, "storage_type")): "file",
-        ".".join((*AUXILIARY, NAME, "format")): {
-            "prompt_type": "messages",
-            "messages_key": "messages",
-        },
+        ".".join((*AUXILIARY, NAME, "format")): form_of(experts.pop("fields", {}), "mix"),
     }
     for key, value in experts.items():
         above = (*AUXILIARY, NAME) if key in MOVED else ARGUMENTS
         settings[".".join((*above, key))] = value
     return overridden(tree, settings)
-
-
-def _refuse_other_fields(name: str, buffer: Mapping[str, Any]) -> None:
-    form = buffer.get("format") or {}
-    if (form.get("prompt_type"), form.get("messages_key")) != ("messages", "messages"):
-        raise InputError(
-            f"expert data are conversations in the field messages: rename that field of {name}, "
-            f"and say so in {'.'.join(AUXILIARY)}.{name}.format (prompt_type: messages, "
-            "messages_key: messages)"
-        )

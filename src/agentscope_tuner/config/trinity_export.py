@@ -21,6 +21,7 @@ from agentscope_tuner.config.schema import Config
 from agentscope_tuner.config.trees import Tree, contains, planted
 from agentscope_tuner.config.trinity_experts import with_experts_in_trinitys_place
 from agentscope_tuner.config.trinity_names import path_of, with_data_in_trinitys_place
+from agentscope_tuner.config.written import ConversationFields, WrittenFields
 from agentscope_tuner.config.yaml_file import text_of
 from agentscope_tuner.errors import InputError
 
@@ -88,7 +89,8 @@ def _idle_sections(config: Config) -> Iterator[str]:
 _COUNTED_THERE = "cluster.node_num"
 """Trinity counts the machines where it is not told."""
 _MOVED = {
-    "buffer.explorer_input.taskset.text_key",
+    *(f"buffer.explorer_input.taskset.fields.{name}" for name in WrittenFields.model_fields),
+    *(f"buffer.experts.fields.{name}" for name in ConversationFields.model_fields),
     *(f"buffer.experts.{key}" for key in ("path", "split", "subset_name", "expert_data_ratio")),
 }
 """Keys without a place of their own that some rules find elsewhere."""

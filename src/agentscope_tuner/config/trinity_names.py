@@ -8,23 +8,12 @@ from typing import Any
 from agentscope_tuner.config.keys import Path
 from agentscope_tuner.config.trees import Tree, contains, overridden, value_at, without
 from agentscope_tuner.config.trinity_experts import with_experts_in_their_place
+from agentscope_tuner.config.trinity_fields import DATA, fields_of, form_of
 from agentscope_tuner.config.trinity_table import other_names
 from agentscope_tuner.errors import InputError
 
-CONVERSATIONS: dict[str, list[str | None]] = {
-    "prompt_type": ["messages"],
-    "messages_key": ["messages"],
-}
-PAIRS: dict[str, list[str | None]] = {
-    "prompt_type": ["plaintext"],
-    "prompt_key": ["prompt", None],
-    "chosen_key": ["chosen", None],
-    "rejected_key": ["rejected", None],
-}
-TEXTS: dict[str, list[str | None]] = {"prompt_type": ["plaintext"]}
-"""What the `format` of a file that is trained on may say, for dpo, cpt and else."""
-FORMS = {"dpo": PAIRS, "cpt": TEXTS}
 TASKSET = "buffer.explorer_input.taskset"
+EXPERIENCE = "buffer.trainer_input.experience_buffer"
 
 
 def under_our_names(tree: Mapping[str, Any]) -> tuple[Tree, dict[Path, Path]]:
@@ -70,33 +59,23 @@ def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
     """Trinity's mode `train` learns from the file that its experience buffer names; here that is
     the dataset, of which `train_batch_size` samples make a step.
 
-    Raises InputError if the samples' fields have other names than those that are read here.
+    Raises InputError for a form of samples that is not read here.
     """
-    buffer = _section(tree, "buffer.trainer_input.experience_buffer")
+    buffer = _section(tree, EXPERIENCE)
     if tree.get("mode") != "train" or buffer.get("storage_type") != "file":
         return dict(tree)
-    form = buffer.get("format") or {}
-    algorithm = _section(tree, "algorithm").get("algorithm_type")
-    wanted = FORMS.get(str(algorithm), CONVERSATIONS)
-    if any(form.get(key) not in values for key, values in wanted.items()):
-        fields = ", ".join(f"{key}: {values[0]}" for key, values in wanted.items())
-        raise InputError(
-            "mode: train reads fields of the dataset under these names alone: rename them there, "
-            f"and say so in buffer.trainer_input.experience_buffer.format ({fields})"
-        )
+    algorithm = str(_section(tree, "algorithm").get("algorithm_type"))
+    names, form = fields_of(buffer.get("format") or {}, algorithm, f"{EXPERIENCE}.format")
     moved = ("path", "split", "subset_name")
-    said = {*wanted, *(["prompt_key"] if algorithm == "cpt" else [])}
     kept = {key: value for key, value in buffer.items() if key not in (*moved, "storage_type")}
-    kept["format"] = {key: value for key, value in form.items() if key not in said}
-    taskset = {key: buffer[key] for key in moved if key in buffer}
-    if algorithm == "cpt":
-        taskset["text_key"] = form.get("prompt_key", "prompt")
+    kept["format"] = form
+    taskset = {key: buffer[key] for key in moved if key in buffer} | {"fields": names}
     batch = _section(tree, "buffer").get("train_batch_size")
     result = {key: value for key, value in tree.items() if key != "mode"}
     result = overridden(
         result,
         {
-            "buffer.trainer_input.experience_buffer": kept,
+            EXPERIENCE: kept,
             "buffer.train_batch_size": None,
             TASKSET: _section(tree, TASKSET) | taskset,
         },
@@ -106,26 +85,23 @@ def _with_data_in_its_place(tree: Mapping[str, Any]) -> Tree:
 
 def with_data_in_trinitys_place(tree: Tree) -> Tree:
     """The opposite: what learns from the dataset's samples, in Trinity's mode `train`."""
-    algorithm = _section(tree, "algorithm").get("algorithm_type")
+    algorithm = str(_section(tree, "algorithm").get("algorithm_type"))
     taskset = dict(_section(tree, TASKSET))
-    text_key = taskset.pop("text_key", None)
-    if algorithm not in ("sft", *FORMS):
+    fields = taskset.pop("fields", {})
+    if algorithm not in ("sft", *DATA):
         return overridden(tree, {TASKSET: taskset})
-    wanted = FORMS.get(algorithm, CONVERSATIONS)
-    form: Tree = {key: values[0] for key, values in wanted.items()}
-    if algorithm == "cpt":
-        form["prompt_key"] = text_key
+    form = form_of(fields, algorithm)
     moved: Tree = {
         key: taskset.pop(key) for key in ("path", "split", "subset_name") if key in taskset
     }
-    buffer = _section(tree, "buffer.trainer_input.experience_buffer")
+    buffer = _section(tree, EXPERIENCE)
     experience_buffer: Tree = {**buffer, **moved, "storage_type": "file", "format": form}
     tree = overridden(
         tree,
         {
             "mode": "train",
             TASKSET: taskset,
-            "buffer.trainer_input.experience_buffer": experience_buffer,
+            EXPERIENCE: experience_buffer,
             "buffer.train_batch_size": _section(tree, "buffer")["batch_size"],
         },
     )
@@ -139,7 +115,7 @@ def _with_text_in_its_place(tree: Tree) -> Tree:
     if not reads or not contains(tree, written):
         return tree
     name = value_at(tree, written)
-    return overridden(without(tree, written), {f"{TASKSET}.text_key": name})
+    return overridden(without(tree, written), {f"{TASKSET}.fields.text": name})
 
 
 def _section(tree: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.rollout.sampling import Sampling
+from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 
@@ -31,6 +32,10 @@ class RolloutSource(Protocol):
 
         `label` names the rollouts; the same label, seed and weights repeat the same draws.
         """
+        ...
+
+    def running(self) -> list[UnderWay]:
+        """The rollouts that are under way, as far as is known; called from any thread."""
         ...
 
     async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:

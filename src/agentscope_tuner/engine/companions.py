@@ -7,8 +7,9 @@ from typing import Any
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.config.algorithm import Critic
-from agentscope_tuner.config.buffer import ExpertData, Taskset
+from agentscope_tuner.config.buffer import ExpertData
 from agentscope_tuner.config.schema import Config
+from agentscope_tuner.config.written import unread
 from agentscope_tuner.engine.models import ModelFiles
 from agentscope_tuner.errors import InputError
 
@@ -56,9 +57,8 @@ def refuse_useless(config: Config, algorithm: Algorithm) -> None:
         "algorithm.critic": not algorithm.needs_critic
         and config.algorithm.critic.model_dump() != Critic().model_dump(),
     }
-    if algorithm.data != "texts":
-        taskset = config.buffer.explorer_input.taskset
-        useless["buffer.explorer_input.taskset.text_key"] = taskset.text_key != Taskset().text_key
+    fields = unread(config.buffer.explorer_input.taskset.fields, algorithm.data)
+    useless |= {f"buffer.explorer_input.taskset.fields.{field}": True for field in fields}
     if not algorithm.needs_experts:
         useless |= {
             "buffer.experts": experts.model_dump() != ExpertData().model_dump(),

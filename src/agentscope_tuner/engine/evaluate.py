@@ -55,7 +55,7 @@ async def evaluate_models(
     given = options.models or [config.trained_model().model_path]
     sources = [find_source(model) for model in given]
     configs = [_with_model(config, source) for source in sources]
-    files = [ModelFiles.find(source) for source in sources]
+    files = [ModelFiles.of_tuned(config) for config in configs]
     evaluations = [_as_asked(evaluation, options, config) for evaluation in evaluations]
     models = []
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -11,6 +11,7 @@ from torch import Tensor
 from agentscope_tuner.algorithms.remax import GREEDY_REWARD
 from agentscope_tuner.engine.base import RolloutSource
 from agentscope_tuner.rollout.sampling import Sampling
+from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 
@@ -56,6 +57,10 @@ class WithGreedy:
                 for rollout in group.rollouts:
                     rollout.metrics[GREEDY_REWARD] = reward
         return groups
+
+    def running(self) -> list[UnderWay]:
+        """See `RolloutSource`."""
+        return self.source.running()
 
     async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
         """See `RolloutSource`."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from agentscope_tuner.chat.remote import RemoteModel
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.service import ChatService
-from agentscope_tuner.chat_model import ChatModelBase
 from agentscope_tuner.config.explorer import Explorer
 from agentscope_tuner.rollout.runner import RolloutRunner
 from agentscope_tuner.rollout.sampling import Sampling
+from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
@@ -24,7 +25,7 @@ class LocalRollouts:
     def __init__(
         self,
         policy: ServedModel,
-        auxiliary: Mapping[str, ServedModel | ChatModelBase],
+        auxiliary: Mapping[str, ServedModel | RemoteModel],
         explorer: Explorer,
         workflow_func: WorkflowType | None,
         judge_func: JudgeType | None,
@@ -84,6 +85,10 @@ class LocalRollouts:
             seed=seed,
             sampling=sampling,
         )
+
+    def running(self) -> list[UnderWay]:
+        """See `RolloutSource.running`."""
+        return self._runner.running.now() if self._runner is not None else []
 
     async def adopt(self, weights: Mapping[str, torch.Tensor], version: int) -> None:
         """See `RolloutSource.adopt`."""

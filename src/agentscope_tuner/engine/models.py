@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,12 +12,14 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from agentscope_tuner.chat.detection import create_chat_renderer
+from agentscope_tuner.chat.remote import RemoteModel
 from agentscope_tuner.chat.rendering import ChatRenderer
 from agentscope_tuner.chat.served import ServedModel, serve_model
-from agentscope_tuner.chat_model import ChatModelBase, Connection, OpenAIChatModel
+from agentscope_tuner.chat_model import Connection
 from agentscope_tuner.config.schema import ChatModelSettings, Config
 from agentscope_tuner.engine.preflight import api_key
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.inference.base import Sampler
 from agentscope_tuner.inference.loading import (
     check_architecture,
     load_config,
@@ -27,17 +28,10 @@ from agentscope_tuner.inference.loading import (
     resolve_model,
 )
 from agentscope_tuner.inference.model_runner import default_dtype
-from agentscope_tuner.inference.queued_sampler import QueuedSampler
 from agentscope_tuner.inference.torch_sampler import TorchSampler
-from agentscope_tuner.inference.vllm_engine import VllmSettings
-from agentscope_tuner.inference.vllm_installed import installed_version
-from agentscope_tuner.inference.vllm_sampler import VllmSampler
 
 POLICY = "policy"
 """What requests call the model that is tuned."""
-
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +43,23 @@ class ModelFiles:
     tokenizer: PreTrainedTokenizerBase
 
     @classmethod
-    def find(cls, model_path: str) -> ModelFiles:
-        """Find the model's files. Raises InputError if it is no model that can be served."""
+    def find(cls, model_path: str, *, computed_here: bool = True) -> ModelFiles:
+        """Find the model's files, without its weights if it is computed elsewhere.
+
+        Raises InputError if it is no model that can be served.
+        """
         # Absolute: a workflow may change the working directory before everything is loaded.
-        directory = resolve_model(model_path).absolute()
+        directory = resolve_model(model_path, weights=computed_here).absolute()
         config = load_config(directory)
-        check_architecture(config)
+        if computed_here:
+            check_architecture(config)
         return cls(directory, config, load_tokenizer(directory))
+
+    @classmethod
+    def of_tuned(cls, config: Config) -> ModelFiles:
+        """Find those of the model that a configuration tunes; else as `find`."""
+        path = config.trained_model().model_path
+        return cls.find(path, computed_here=not config.model.tinker.enable)
 
     def end_token_ids(self) -> list[int]:
         """What the model's own generation configuration stops at."""
@@ -90,34 +94,11 @@ def training_dtype(config: Config, device: torch.device) -> torch.dtype:
 def start_sampler(
     settings: ChatModelSettings,
     files: ModelFiles,
-    weights: Mapping[str, Tensor] | None,
+    weights: Mapping[str, Tensor],
     device: torch.device,
     deterministic: bool,
-) -> QueuedSampler:
-    """A sampler with these weights; None: those of the files, and no learner is beside it.
-
-    Raises InputError if vLLM is to sample and cannot.
-    """
-    if _samples_with_vllm(settings, device):
-        if deterministic:
-            raise InputError(
-                "deterministic has no counterpart in vLLM, whose draws depend on what runs beside "
-                "them: take engine_type torch."
-            )
-        return VllmSampler(
-            files.directory,
-            weights,
-            files.tokenizer,
-            VllmSettings(**settings.vllm),
-            device=device,
-            dtype=sampling_dtype(settings, device),
-            max_model_len=max_length(settings, files.config),
-            cache_bytes=settings.kv_cache_memory_bytes,
-            shares_device=weights is not None,
-        )
-    if weights is None:
-        loaded = load_model(files.directory, sampling_dtype(settings, device))
-        weights = dict(loaded.named_parameters())
+) -> TorchSampler:
+    """Load a model's weights into a sampler."""
     return TorchSampler(
         files.config,
         weights,
@@ -130,22 +111,8 @@ def start_sampler(
     )
 
 
-def _samples_with_vllm(settings: ChatModelSettings, device: torch.device) -> bool:
-    """On a machine without a GPU a configuration made for vLLM runs without it."""
-    if settings.engine_type != "vllm":
-        return False
-    if installed_version() is None and device.type != "cuda":
-        _log.warning(
-            "engine_type is vllm, which is not installed here: torch samples %s, and what is set "
-            "for vLLM alone has no meaning",
-            settings.model_path,
-        )
-        return False
-    return True
-
-
 def serve(
-    name: str, settings: ChatModelSettings, files: ModelFiles, sampler: QueuedSampler
+    name: str, settings: ChatModelSettings, files: ModelFiles, sampler: Sampler
 ) -> ServedModel:
     """Make a sampler ready to be called by a name, with the configured defaults."""
     return serve_model(
@@ -194,24 +161,26 @@ def auxiliary_models(
     device: torch.device,
     deterministic: bool,
     opened: AsyncExitStack,
-) -> dict[str, ServedModel | ChatModelBase]:
+) -> dict[str, ServedModel | RemoteModel]:
     """The models that are not tuned; equal paths share one sampler, which `opened` closes."""
-    samplers: dict[tuple[str, str, int | None, str], QueuedSampler] = {}
-    models: dict[str, ServedModel | ChatModelBase] = {}
+    samplers: dict[tuple[str, str, int | None], TorchSampler] = {}
+    models: dict[str, ServedModel | RemoteModel] = {}
     for name, model in settings.items():
         if model.base_url is not None:
             models[name] = _remote(name, model)
             continue
         files = ModelFiles.find(model.model_path)
-        key = (model.model_path, model.dtype, model.max_model_len, model.engine_type)
+        key = (model.model_path, model.dtype, model.max_model_len)
         if key not in samplers:
-            samplers[key] = start_sampler(model, files, None, device, deterministic)
+            loaded = load_model(files.directory, sampling_dtype(model, device))
+            weights = dict(loaded.named_parameters())
+            samplers[key] = start_sampler(model, files, weights, device, deterministic)
             opened.push_async_callback(samplers[key].close)
         models[name] = serve(name, model, files, samplers[key])
     return models
 
 
-def _remote(name: str, settings: ChatModelSettings) -> OpenAIChatModel:
+def _remote(name: str, settings: ChatModelSettings) -> RemoteModel:
     assert settings.base_url is not None
     connection = Connection(
         settings.model_path,
@@ -223,4 +192,4 @@ def _remote(name: str, settings: ChatModelSettings) -> OpenAIChatModel:
         top_k=settings.top_k if settings.top_k > 0 else None,
         max_tokens=settings.max_response_tokens,
     )
-    return OpenAIChatModel(**connection.arguments())
+    return RemoteModel(name, connection)

@@ -28,8 +28,10 @@ def sampling_needs(config: Config, files: ModelFiles) -> dict[str, float]:
     Raises InputError if an auxiliary model is none that can be served.
     """
     device, settings = default_device(), config.trained_model()
-    size = sampling_dtype(settings, device).itemsize
-    needs = {"sampler": float(count_parameters(files.config) * size)}
+    needs = {}
+    if not config.model.tinker.enable:
+        size = sampling_dtype(settings, device).itemsize
+        needs["sampler"] = float(count_parameters(files.config) * size)
     seen = set()
     for name, model in config.auxiliary_models().items():
         if model.base_url is None and (model.model_path, model.dtype) not in seen:
@@ -44,6 +46,8 @@ def tuning_needs(config: Config, files: ModelFiles, companions: Companions) -> d
 
     Raises InputError if a model is none that can be trained.
     """
+    if config.model.tinker.enable:  # the learner is elsewhere, too
+        return sampling_needs(config, files)
     check_trainable(files.config)
     lora, dtype = config.model.lora, training_dtype(config, default_device())
     adapters = lora_settings(lora) if lora.rank else None

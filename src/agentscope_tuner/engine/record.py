@@ -28,7 +28,7 @@ from agentscope_tuner.monitor.jsonl import FILE_NAME, read_metrics
 from agentscope_tuner.monitor.summary import RunSummary
 from agentscope_tuner.runs.card import write_card
 from agentscope_tuner.runs.files import RunFiles
-from agentscope_tuner.runs.live import LiveFile
+from agentscope_tuner.runs.live import LiveFile, SeeRunning
 from agentscope_tuner.runs.log import RunLog
 from agentscope_tuner.runs.writer import RolloutWriter
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
@@ -53,11 +53,12 @@ class RunRecord:
         store: CheckpointStore,
         checkpoint: Path | None,
         *,
+        running: SeeRunning,
         limits: LimitSettings = LimitSettings(),  # noqa: B008 (immutable)
         alerts: Alerts | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        """`checkpoint` is the one that the run goes on from."""
+        """`checkpoint` is the one that the run goes on from, `running` what is under way."""
         self.directory = info.directory
         self.console = console
         self._info = info
@@ -68,7 +69,7 @@ class RunRecord:
         self._store = store
         self._rollouts = RolloutWriter(info.directory)
         self._files = RunFiles(info.directory)
-        self._live = LiveFile(info.directory, total_steps)
+        self._live = LiveFile(info.directory, total_steps, running)
         self._log_file = RunLog(info.directory)
         self._limits = Limits(limits)
         self._alerts = alerts or Alerts(info.name)

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from agentscope_tuner.chat.remote import RemoteModel
 from agentscope_tuner.chat.served import ServedModel
 from agentscope_tuner.chat.service import ChatService
 from agentscope_tuner.chat_model import ChatModelBase
@@ -98,9 +99,9 @@ async def _auxiliary(config: Config, opened: AsyncExitStack) -> Mapping[str, Cha
         config.auxiliary_models(), default_device(), config.deterministic, opened
     )
     here = {name: model for name, model in found.items() if isinstance(model, ServedModel)}
-    others = {n: model for n, model in found.items() if not isinstance(model, ServedModel)}
+    others = {name: model for name, model in found.items() if isinstance(model, RemoteModel)}
     if not here:
-        return others
+        return {name: model.connect() for name, model in others.items()}
     name, first = here.popitem()  # it stands where the model that is tuned would
     service = ChatService(first, {**here, **others})
     opened.push_async_callback(service.close)

@@ -33,6 +33,10 @@ LEAST_TEMPERATURE = 1e-5
 rounding decide, and then float32 overflows. The bound is vLLM's (`_SAMPLING_EPS`)."""
 
 
+class RefusedSampling(ValueError):
+    """Parameters that a sampler does not serve."""
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How to draw one completion."""

@@ -15,15 +15,19 @@ from agentscope_tuner.hub import split_revision
 
 PYPI = "pypi:"
 GGUF = ".gguf"
-HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+HUB_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+WEIGHTS = "*.safetensors"
+AT_SERVICE = Path("tuner_state", "tinker.json")
+"""In a checkpoint whose weights are at a Tinker service: where they are there."""
 HUB_SECONDS = 10.0
 """How long the hub may take to answer before it counts as unreachable."""
 
 
-def find_model(model_path: str) -> Path:
+def find_model(model_path: str, *, weights: bool = True) -> Path:
     """A model's Hugging Face directory, or its GGUF file; what is on the hub is fetched.
 
-    Raises InputError, naming what was tried, if there is no model.
+    Without `weights`, those are neither fetched nor asked for. Raises InputError, naming what was
+    tried, if there is no model.
     """
     path = Path(model_path).expanduser()
     if model_path.startswith(PYPI):
@@ -31,16 +35,21 @@ def find_model(model_path: str) -> Path:
     elif not path.exists():
         if path.suffix == GGUF or path.is_absolute() or model_path.startswith((".", "~")):
             raise InputError(f"model_path {model_path!r} does not exist")
-        path = _from_hub(model_path)
+        path = _from_hub(model_path, weights)
     if path.suffix != GGUF:
-        _check_directory(path, model_path)
+        _check_directory(path, model_path, weights)
     return path
 
 
-def _check_directory(directory: Path, model_path: str) -> None:
+def _check_directory(directory: Path, model_path: str, weights: bool) -> None:
     if not (directory / "config.json").is_file():
         raise InputError(f"model_path {model_path!r} is no model: it has no config.json")
-    if not any(directory.glob("*.safetensors")):
+    if weights and (directory / AT_SERVICE).is_file():
+        raise InputError(
+            f"model_path {model_path!r} has no weights: they are at a Tinker service "
+            f"({directory / AT_SERVICE} says where)"
+        )
+    if weights and not any(directory.glob(WEIGHTS)):
         raise InputError(f"model_path {model_path!r} has no weights (*.safetensors)")
     if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise InputError(f"model_path {model_path!r} has no tokenizer (tokenizer.json)")
@@ -63,7 +72,7 @@ def _inside_package(distribution: str) -> Path:
     return found.pop()
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, weights: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -82,7 +91,8 @@ def _from_hub(name: str) -> Path:
         )
     except Exception as error:  # whatever keeps us from asking
         return _from_hub_cache(name, f"the hub cannot be asked ({error})")
-    return Path(snapshot_download(repository, revision=revision, allow_patterns=list(HUB_FILES)))
+    patterns = [*HUB_FILES, *([WEIGHTS] if weights else [])]
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
 
 
 def _from_hub_cache(name: str, why: str) -> Path:

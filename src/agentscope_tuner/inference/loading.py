@@ -41,12 +41,13 @@ __all__ = [
 ]
 
 
-def resolve_model(model_path: str) -> Path:
+def resolve_model(model_path: str, *, weights: bool = True) -> Path:
     """Find a model's files and return them as a local Hugging Face directory.
 
-    Raises InputError, naming what was tried, if there is no model.
+    Its weights may be missing where they are not wanted. Raises InputError, naming what was tried,
+    if there is no model.
     """
-    path = find_model(model_path)
+    path = find_model(model_path, weights=weights)
     return _converted(path) if path.suffix == GGUF else path
 
 

@@ -26,6 +26,7 @@ from agentscope_tuner.rollout.boundary import RETRIED, RolloutFailure, guarded
 from agentscope_tuner.rollout.deadline import DeadlineExceeded, SelfCancelled, run_until
 from agentscope_tuner.rollout.logger import RolloutLogger
 from agentscope_tuner.rollout.sampling import AS_CONFIGURED, Sampling
+from agentscope_tuner.rollout.under_way import Begun, Running
 from agentscope_tuner.trajectory import Rollout, RolloutError, RolloutGroup
 from agentscope_tuner.visible import visible
 from agentscope_tuner.workflow import JudgeType, WorkflowType
@@ -63,6 +64,8 @@ class RolloutRunner:
         self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._slots = asyncio.Semaphore(max_concurrent)
+        self.running = Running()
+        """The rollouts that are under way."""
         self._logger = logger or logging.getLogger("agentscope_tuner.rollout")
         self._kinds_shown: set[str] = set()
         self._missing_shown: set[str] = set()
@@ -130,31 +133,34 @@ class RolloutRunner:
             top_k=sampling.top_k,
             max_tokens=sampling.max_tokens,
         )
+        rollout_id = f"{label}-{group}-{index}"
         async with self._slots:
-            return await self._run(
-                f"{label}-{group}-{index}",
-                task,
-                open_session,
-                (seed, group, index),
-                sampling.within_s,
-            )
+            with self.running.begun(rollout_id, task) as begun:
+                return await self._run(
+                    rollout_id,
+                    begun,
+                    open_session,
+                    (seed, group, index),
+                    sampling.within_s,
+                )
 
     async def _run(
         self,
         rollout_id: str,
-        task: dict[str, Any],
+        begun: Begun,
         open_session: OpenSession,
         stream: tuple,
         within_s: float | None,
     ) -> Rollout:
         """One rollout with its retries."""
-        began, clock = time.time(), time.perf_counter()
+        task, clock = begun.task, time.perf_counter()
         logger = RolloutLogger(self._logger)
         attempt = 0
         while True:
             attempt += 1
             session_id = rollout_id if attempt == 1 else f"{rollout_id}-try{attempt}"
             session = open_session(session_id, seed=_stream_seed(*stream, attempt))
+            begun.attempt, begun.trajectory = attempt, session.trajectory
             outcome = Outcome()
             error: RolloutError | None = None
             left_s = math.inf if within_s is None else within_s - (time.perf_counter() - clock)
@@ -187,7 +193,7 @@ class RolloutRunner:
             explanation=outcome.explanation,
             call_rewards=outcome.call_rewards,
             state_keys=outcome.state_keys,
-            began=began,
+            began=begun.began,
             judge_seconds=outcome.judge_seconds,
             log=list(logger.lines),
             auxiliary_calls=list(session.auxiliary_calls),

@@ -1,16 +1,17 @@
 """The model card of a checkpoint: where the model is from, what it learnt, what it reached.
 
-`README.md` as the Hugging Face hub reads it, made of nothing but the run's own files.
+`README.md` as the Hugging Face hub reads it, with a picture of the curve beside it, made of nothing
+but the run's own files.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from huggingface_hub import ModelCardData
 
 from agentscope_tuner.config.keys import Outcome, values_of
@@ -18,16 +19,15 @@ from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.hub import split_revision
 from agentscope_tuner.monitor.summary import eval_rewards, training_key
-from agentscope_tuner.monitor.text import sparkline
 from agentscope_tuner.rollout.estimate import Estimate
+from agentscope_tuner.runs.card_curve import Points, draw_curve
 from agentscope_tuner.runs.estimates import clustered, evaluated_steps, paired_change, task_means
 from agentscope_tuner.runs.files import CONFIG_FILE, RunFiles
 from agentscope_tuner.runs.identity import VERSIONS
 from agentscope_tuner.visible import visible
 
 CARD = "README.md"
-BARS = 60
-"""Of the curve: the mean of as many steps each."""
+CURVE = "curve.svg"
 
 SAID = ("algorithm.", "buffer.", "model.", "trainer.", "synchronizer.", "explorer.rollout_model.")
 """Sections that decide what the model learns. A card is read by others: environment variables and
@@ -43,6 +43,7 @@ def write_card(place: Path, run: RunFiles, step: int, form: Form = "hf") -> None
     (an old one) there is none. Raises InputError as `model_card`."""
     if (run.directory / VERSIONS).is_file():
         (place / CARD).write_text(model_card(run, step, form), encoding="utf-8")
+        (place / CURVE).write_text(draw_curve(*_curves(run, step)), encoding="utf-8")
 
 
 def model_card(run: RunFiles, step: int, form: Form = "hf") -> str:
@@ -62,7 +63,8 @@ def model_card(run: RunFiles, step: int, form: Form = "hf") -> str:
         "## Results",
         *_results(run, step),
         "## Curve",
-        *_curve(run, step),
+        f"![reward by step]({CURVE})",
+        *_ends(run, step),
         "## Data",
         *_data(config, versions),
         "## Reward",
@@ -139,22 +141,30 @@ def _plus_minus(estimate: Estimate, sign: str = "") -> str:
     return f"{estimate.mean:{sign}.3f} ± {estimate.standard_error:.3f}"
 
 
-def _curve(run: RunFiles, step: int) -> Iterator[str]:
+def _curves(run: RunFiles, step: int) -> tuple[tuple[str, Points], dict[str, Points]]:
+    """The training metric and its values by step, and those of each held-out set."""
     records = [record for record in run.records() if record["step"] <= step]
     key = training_key(records)
-    yield _bars(f"training, {key}", [record[key] for record in records if key in record])
-    sets = dict.fromkeys(name for record in records for name in eval_rewards(record))
-    for name in sets:
-        rewards = (eval_rewards(record).get(name) for record in records)
-        yield _bars(f"{name}, reward/mean", [value for value in rewards if value is not None])
+    training = [(record["step"], record[key]) for record in records if key in record]
+    held_out: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        for name, reward in eval_rewards(record).items():
+            held_out.setdefault(name, []).append((record["step"], reward))
+    known = {name: _finite(points) for name, points in held_out.items()}
+    return (f"training, {key}", _finite(training)), known
 
 
-def _bars(label: str, values: list[float]) -> str:
-    known = np.array([value for value in values if value == value])
-    if not len(known):
-        return f"{label}: no number is known."
-    means = [float(part.mean()) for part in np.array_split(known, min(BARS, len(known)))]
-    return f"    {label}: {known[0]:.3f} {sparkline(means)} {known[-1]:.3f}"
+def _finite(points: Points) -> Points:
+    return [(step, value) for step, value in points if math.isfinite(value)]
+
+
+def _ends(run: RunFiles, step: int) -> Iterator[str]:
+    """The same in words."""
+    training, held_out = _curves(run, step)
+    for name, points in (training, *held_out.items()):
+        if points:
+            (first, low), (last, high) = points[0], points[-1]
+            yield f"{name}: {low:.3f} (step {first:g}) to {high:.3f} (step {last:g})"
 
 
 def _data(config: Config, versions: dict[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ The first line has the format's number. A line of a rollout has
 | `reward`, `advantage`, `error` | as in `Rollout`; the error is its kind |
 | `turns`, `prompt_tokens`, `tokens`, `branches` | model calls; tokens given and sampled; leaves |
 | `truncated`, `attempts`, `began`, `seconds`, `judge_seconds` | as in `Rollout` |
+| `left_out` | the operator that left it out of training; None: none did |
 
 Lines of one file are written in one go after the file is in its place. A last line without an end
 is being written, or its writer was killed.
@@ -153,6 +154,7 @@ def _facts(rollout: Rollout) -> IndexLine:
         "tokens": sampled,
         "branches": len(trajectory.leaves()),
         "truncated": trajectory.truncated,
+        "left_out": rollout.left_out or None,
         "attempts": rollout.attempts,
         "began": round(rollout.began, 3),
         "seconds": round(rollout.seconds, 3),

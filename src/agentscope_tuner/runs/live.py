@@ -2,55 +2,117 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.runs.formats import LIVE
+from agentscope_tuner.runs.index import task_digest, task_preview
 
 FILE_NAME = "live.json"
-_EVERY_S = 0.5
-"""Between two writes within a phase."""
+MAX_RUNNING = 32
+"""Rollouts under way that are listed: those that began first. All are counted."""
+_LOOK_EVERY_S = 1.0
+"""Between two looks at what is under way, as a phase begins."""
+_LOOK_AT_LEAST_S = 10.0
+"""The same, in a long one."""
+
+SeeRunning = Callable[[], Sequence[UnderWay]]
+"""The rollouts that are under way; called from a thread of its own."""
 
 
 class LiveFile:
-    """Written at the beginning of each phase, and at most twice a second within one."""
+    """Written at the beginning of each phase, and by a thread that looks whether anything has
+    changed: every second at first, and less often the longer a phase takes."""
 
-    def __init__(self, run_directory: Path, total_steps: int) -> None:
+    def __init__(
+        self, run_directory: Path, total_steps: int, running: SeeRunning = lambda: ()
+    ) -> None:
         self._path = run_directory / FILE_NAME
         self._total_steps = total_steps
+        self._running = running
         self._state: dict[str, Any] = {}
-        self._written = 0.0
+        self._under_way: dict[str, Any] = {}
+        self._tasks: dict[str, dict[str, str]] = {}
+        """What is said of their tasks, by the rollouts' ids."""
+        self._changed = False
+        """Whether more parts are done than the file says."""
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._looking: threading.Thread | None = None
 
     def phase(self, name: str, step: int, total: int | None = None) -> None:
         """Something begins, after `step` steps, that has `total` parts if they can be counted."""
-        self._state = {
-            "format": LIVE,
-            "phase": name,
-            "step": step,
-            "total_steps": self._total_steps,
-            "done": 0,
-            "total": total,
-            "began": time.time(),
-        }
-        self._write()
+        with self._lock:
+            self._state = {
+                "format": LIVE,
+                "phase": name,
+                "step": step,
+                "total_steps": self._total_steps,
+                "done": 0,
+                "total": total,
+                "began": time.time(),
+            }
+            self._write()
+        if self._looking is None:
+            self._looking = threading.Thread(target=self._look, name="live", daemon=True)
+            self._looking.start()
 
     def advance(self) -> None:
         """One more part is done."""
-        self._state["done"] += 1
-        if time.monotonic() - self._written > _EVERY_S:
-            self._write()
+        with self._lock:
+            self._state["done"] += 1
+            self._changed = True
 
     def end(self) -> None:
         """The run does nothing any more."""
+        self._ended.set()
+        if self._looking is not None:
+            self._looking.join()
         self._path.unlink(missing_ok=True)
 
+    def _look(self) -> None:
+        while not self._ended.wait(self._pause_s()):
+            under_way = self._see()
+            with self._lock:
+                if self._changed or under_way != self._under_way:
+                    self._under_way = under_way
+                    with contextlib.suppress(OSError):  # the run's own writes meet it as well
+                        self._write()
+
+    def _pause_s(self) -> float:
+        so_far = time.time() - self._state["began"]
+        return min(max(_LOOK_EVERY_S, so_far / 2), _LOOK_AT_LEAST_S)
+
+    def _see(self) -> dict[str, Any]:
+        running = self._running()
+        shown = running[:MAX_RUNNING]
+        self._tasks = {one.id: self._tasks.get(one.id) or _about(one) for one in shown}
+        return {
+            "running": [
+                {
+                    "id": one.id,
+                    **self._tasks[one.id],
+                    "began": round(one.began, 3),
+                    "attempt": one.attempt,
+                    "calls": one.calls,
+                }
+                for one in shown
+            ],
+            "running_count": len(running),
+        }
+
     def _write(self) -> None:
-        self._written = time.monotonic()
+        self._changed = False
         beside = self._path.with_name(f".{FILE_NAME}.tmp")
-        beside.write_text(json.dumps({**self._state, "updated": time.time()}) + "\n")
+        content = {**self._state, "updated": time.time(), **self._under_way}
+        beside.write_text(json.dumps(content) + "\n")
         os.replace(beside, self._path)  # not synced: worth nothing after a power cut
 
 
@@ -61,3 +123,7 @@ def read_live(run_directory: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return live if isinstance(live, dict) else None
+
+
+def _about(one: UnderWay) -> dict[str, str]:
+    return {"task": task_digest(one.task), "about": task_preview(one.task)}

@@ -34,7 +34,7 @@ NUMBERS = {
     "truncated": "?",
 }
 """Columns that are numbers; NaN where a rollout has none."""
-NAMES = ("set", "error")
+NAMES = ("set", "error", "left_out")
 """Columns of few different texts, kept as codes; code 0 is None."""
 _CHUNK = 1 << 22
 
@@ -77,7 +77,7 @@ class RolloutTable:
         return len(self.columns["step"])
 
     def code(self, column: str, name: str | None) -> int:
-        """The code of a name in `set` or `error`; -1 if no rollout has it."""
+        """The code of a name in a column of `NAMES`; -1 if no rollout has it."""
         return self._codes[column].get(name, -1)
 
     def name(self, column: str, code: int) -> str | None:

@@ -79,7 +79,7 @@ class Candidate:
             settings, device = {self.name: self._settings}, default_device()
             made = auxiliary_models(settings, device, False, opened)[self.name]
             if not isinstance(made, ServedModel):
-                yield OpenModel(made)
+                yield OpenModel(made.connect())
                 return
             service = ChatService(made)
             opened.push_async_callback(service.close)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,10 +18,6 @@ from agentscope_tuner.training.tree_layout import TreeLayout
 
 MODEL_TYPES = ("gemma3_text", "llama", "qwen2", "qwen3")
 """Decoders whose attention takes a layout and whose logits are `lm_head(hidden)`."""
-
-
-Reading = Callable[[Tensor], Tensor]
-"""From ln p over the vocabulary [b, V], -inf outside of the support, to a row a token [b, ...]."""
 
 
 def prepare(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
@@ -74,30 +69,6 @@ def head_of(model: PreTrainedModel, pack: Pack, others_NK: Tensor | None = None)
         changes=pack.changes,
         others_NK=others_NK,
     )
-
-
-@torch.no_grad()
-def pack_logprobs(model: PreTrainedModel, pack: Pack) -> tuple[Tensor, Tensor]:
-    """ln p of each trained token and the entropies in nats [N], without gradient."""
-    return all_logprobs(head_of(model, pack), predecessor_states(model, pack))
-
-
-def all_logprobs(head: Head, hidden_NE: Tensor) -> tuple[Tensor, Tensor]:
-    """ln p of each trained token and the entropies in nats [N]."""
-    chunks = [head.logprobs(hidden_NE[rows], rows)[:2] for rows in head.chunks()]
-    return torch.cat([logprobs for logprobs, _ in chunks]), torch.cat([h for _, h in chunks])
-
-
-@torch.no_grad()
-def pack_distributions(model: PreTrainedModel, pack: Pack, read: Reading) -> Tensor:
-    """What `read` makes of ln p over the vocabulary [b, V], for each trained token [N, ...]."""
-    hidden_NE = predecessor_states(model, pack)
-    head = head_of(model, pack)
-    found = []
-    for rows in head.chunks():
-        logits_nV = hidden_NE[rows] @ head.weight_VE.T
-        found += [read(logp_bV) for _, logp_bV, _ in head.distributions(logits_nV, rows)]
-    return torch.cat(found)
 
 
 def _on(array: NDArray, device: torch.device) -> Tensor:

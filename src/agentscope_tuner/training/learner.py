@@ -7,6 +7,7 @@ learner elsewhere is one more class with the same ones. It knows no algorithm.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from agentscope_tuner.checkpoint.state import save_state
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.memory import free_memory
 from agentscope_tuner.inference.threads import release_threads
-from agentscope_tuner.training import forward
+from agentscope_tuner.training import forward, reading
 from agentscope_tuner.training.backward import backward_through_head
-from agentscope_tuner.training.columns import expected_pushes, token_columns
+from agentscope_tuner.training.columns import columns_of, own_columns
 from agentscope_tuner.training.lora import LoraSettings, add_adapters, merged_weights
 from agentscope_tuner.training.master_weights import MasterWeights
 from agentscope_tuner.training.memory import (
@@ -38,7 +39,7 @@ from agentscope_tuner.training.packing import (
     pack_batch,
     without_gradient,
 )
-from agentscope_tuner.training.recomputation import recompute_activations
+from agentscope_tuner.training.reading import Columns, Reader
 from agentscope_tuner.training.saving import save_model_directory
 from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 from agentscope_tuner.training.updates import Updates
@@ -74,7 +75,7 @@ class LocalLearner:
         self.pack_size = pack_size
         self._tokenizer = tokenizer
         self._adapters = None if lora is None else add_adapters(model, lora)
-        recompute_activations(model)
+        model.activation_checkpointing_enable()  # takes effect in training mode only
         self._masters = MasterWeights(model, compute_dtype)
         self._updates = Updates(self._masters.by_name, optimizer)
         per_token = activation_bytes_per_token(self.model)
@@ -91,15 +92,8 @@ class LocalLearner:
             if self._adapters is None:
                 raise InputError("a KL term needs a reference model beside one tuned in full")
             with self._adapters.disable_adapter():
-                batch.columns["reference"] = self._columns(batch)[0]
-        own = set(columns) & {"proximal", "current", "entropy"}
-        if own:
-            logprobs_N, entropy_N = self._columns(batch)
-            values = {"proximal": logprobs_N, "current": logprobs_N, "entropy": entropy_N}
-            batch.columns |= {name: values[name] for name in own}
-        if "expected_push" in columns:
-            values_N = expected_pushes(self.model, batch, self.pack_size)
-            batch.columns["expected_push"] = values_N
+                batch.columns["reference"] = self._columns(batch, reading.LOGPROBS)["current"]
+        batch.columns |= own_columns(columns, partial(self._columns, batch))
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
         """Add the gradient of one prepared batch: the sum over its tokens of weight times loss.
@@ -224,5 +218,5 @@ class LocalLearner:
         hidden_NE.backward(hidden_grad_NE)
         return total.item()
 
-    def _columns(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return token_columns(self.model, batch, self.pack_size)
+    def _columns(self, batch: Batch, reader: Reader) -> Columns:
+        return columns_of(self.model, batch, self.pack_size, reader)

@@ -42,7 +42,11 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    if isinstance(config.target_modules, set):
+        # What is saved of a set has another order in each process.
+        config.target_modules = sorted(config.target_modules)
+    return adapted
 
 
 def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:

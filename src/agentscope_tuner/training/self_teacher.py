@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 from agentscope_tuner.algorithms.batch import Batch
-from agentscope_tuner.training.learner import LocalLearner
-from agentscope_tuner.training.sharded.group import LearnerGroup
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 Hint = Callable[[Sequence[RolloutGroup]], Sequence[RolloutGroup]]
 """The same groups, whose rollouts have something more in front."""
 
 
+class Learner(Protocol):
+    """Knows ln p of tokens under the weights of now."""
+
+    def forward(self, batch: Batch, columns: Collection[str]) -> None:
+        """Fill the column `current`."""
+        ...
+
+
 class SelfTeacher:
     """Fills columns with ln p of the same tokens under the learner's weights, behind a hint."""
 
-    def __init__(self, learner: LocalLearner | LearnerGroup, hint: Hint) -> None:
+    def __init__(self, learner: Learner, hint: Hint) -> None:
         self._learner = learner
         self._hint = hint
 

@@ -43,7 +43,14 @@ class TokenTree:
                 ends.append(self._extend(parent, segment.token_ids))
             else:
                 node = Node(segment.token_ids, parent, spans[number, index])
-                ends.append(self._append(node, parent))
+                ends.append(self.append(node))
+
+    def append(self, node: Node) -> Node:
+        """Add a node below its parent, which is in the tree; returns it."""
+        assert node.parent is not None
+        node.parent.children.append(node)
+        self.size += len(node.token_ids)
+        return node
 
     def preorder(self) -> Iterator[Node]:
         """Every node after its parent, each subtree in one piece."""
@@ -53,11 +60,6 @@ class TokenTree:
             yield node
             stack.extend(reversed(node.children))
 
-    def _append(self, node: Node, parent: Node) -> Node:
-        parent.children.append(node)
-        self.size += len(node.token_ids)
-        return node
-
     def _extend(self, parent: Node, token_ids: Sequence[int]) -> Node:
         """Follow equal prompt tokens as far as they are there, then add the rest."""
         while token_ids:
@@ -66,7 +68,7 @@ class TokenTree:
                 if shared:
                     break
             else:
-                return self._append(Node(token_ids, parent), parent)
+                return self.append(Node(token_ids, parent))
             parent = child if shared == len(child.token_ids) else _split(child, shared)
             token_ids = token_ids[shared:]
         return parent

@@ -1,9 +1,9 @@
 """Filters as they are typed: `reward<0.5 turns>3 error:timeout "sorry"`.
 
 Terms stand for *and*. `key<number` (also `<=`, `>`, `>=`, `=`, `!=`) compares a column; `set:name`,
-`error:kind` and `task:digest` compare names, with `none` and `any`; `failed` and `truncated` stand
-for themselves; `began` is compared with a time (`began>2026-11-24T16:00`). Anything else, quoted if
-it has blanks, is text that has to occur in what was said.
+`error:kind`, `left_out:operator` and `task:digest` compare names, with `none` and `any`; `failed`
+and `truncated` stand for themselves; `began` is compared with a time (`began>2026-11-24T16:00`).
+Anything else, quoted if it has blanks, is text that has to occur in what was said.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import ray
@@ -23,6 +24,7 @@ from agentscope_tuner.engine.ray.weights import wrapped
 from agentscope_tuner.engine.ray.worker import News, OpenRollouts
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.executors import DaemonThreadPool
+from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.trajectory import Rollout
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,8 @@ class Crew:
         self._handing: set[asyncio.Future[None]] = set()
         """Leases on their way to actors."""
         self._told: set[str] = set()
+        self._running: dict[int, list[UnderWay]] = {}
+        """What each place had under way when it was last heard of."""
 
     async def start(self, weights: Mapping[str, Tensor] | None) -> None:
         """Start all actors with these weights as version 0; None: with those that they load.
@@ -103,6 +107,12 @@ class Crew:
         self._leases.add(leases)
         self._deal()
         return results
+
+    def running(self) -> list[UnderWay]:
+        """What was under way when the actors were last heard of. Called from any thread."""
+        wanted = {lease.name: lease.task for lease, _ in list(self._results.values())}
+        told = [one for place in list(self._running.values()) for one in place]
+        return [replace(one, task=wanted[one.id]) for one in told if one.id in wanted]
 
     def drop(self, numbers: set[int]) -> None:
         """Want no more results of these leases."""
@@ -156,6 +166,7 @@ class Crew:
                 losses = 1 if finished else losses + 1
                 member.lose(str(lost))  # who else waits for it
                 self._serving.pop(place, None)
+                self._running.pop(place, None)
                 self._let_go(place, lost, losses)
             except Exception as error:
                 self._fail(error)
@@ -226,6 +237,7 @@ class Crew:
 
     def _take(self, place: int, news: News) -> int:
         """Count results; returns how many counted."""
+        self._running[place] = news.running
         for name, level, text in news.log:
             if text not in self._told:  # every actor may say it
                 self._told.add(text)

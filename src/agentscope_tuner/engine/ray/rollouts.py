@@ -12,6 +12,7 @@ from torch import Tensor
 from agentscope_tuner.engine.ray.crew import Crew
 from agentscope_tuner.engine.ray.leases import Lease
 from agentscope_tuner.rollout.sampling import Sampling
+from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
 
 
@@ -51,6 +52,10 @@ class RayRollouts:
             RolloutGroup(f"{label}-{group}", task, [next(rollouts) for _ in range(group_size)])
             for group, task in enumerate(tasks)
         ]
+
+    def running(self) -> list[UnderWay]:
+        """See `RolloutSource.running`; as the actors said at their last sign of life."""
+        return self._crew.running()
 
     async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
         """See `RolloutSource.adopt`; an actor that does not adopt them in time is replaced."""

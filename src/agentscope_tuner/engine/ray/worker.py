@@ -14,7 +14,7 @@ import queue
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from torch import Tensor
@@ -24,6 +24,7 @@ from agentscope_tuner.engine.ray.arrays import to_arrays
 from agentscope_tuner.engine.ray.leases import Lease
 from agentscope_tuner.engine.ray.weights import Parcel, unwrapped
 from agentscope_tuner.event_loop import run_to_completion
+from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.trajectory import Rollout
 
 OpenRollouts = Callable[[], Awaitable[LocalRollouts]]
@@ -39,6 +40,8 @@ class News:
     """Name of the logger, level, text."""
     fault: Exception | None = None
     """A fault of ours, with which the run ends."""
+    running: list[UnderWay] = field(default_factory=list)
+    """The rollouts that are under way, without their tasks: the driver has those."""
 
 
 Inbox = queue.SimpleQueue[Callable[[News], None]]
@@ -79,6 +82,7 @@ class RolloutWorker:
             while True:
                 self._news.get_nowait()(news)
         except queue.Empty:
+            news.running = self._side.running()
             return news
 
     def fetch(self, parcel: Parcel, version: int) -> None:
@@ -123,6 +127,11 @@ class _UsersSide:
                 task.add_done_callback(self._running.discard)
 
         loop.call_soon_threadsafe(start)
+
+    def running(self) -> list[UnderWay]:
+        """What is under way, from another thread."""
+        _, rollouts = self.opened.result()
+        return [replace(one, task={}) for one in rollouts.running()]
 
     def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Wait until new weights are in use, in another thread."""

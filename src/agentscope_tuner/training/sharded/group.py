@@ -23,9 +23,10 @@ from torch import Tensor
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.errors import RunError, TunerError
+from agentscope_tuner.training.recipe import Recipe
 from agentscope_tuner.training.sharded.calls import Answer, Call, Place
+from agentscope_tuner.training.sharded.parts import CRITIC, LEARNER
 from agentscope_tuner.training.sharded.process import RankProcess
-from agentscope_tuner.training.sharded.recipe import LEARNER, Recipe
 from agentscope_tuner.trajectory import Rollout, Trajectory
 
 DYING_S = 5.0
@@ -104,6 +105,10 @@ class LearnerGroup:
         """One of the recipe's frozen models."""
         return FrozenPart(self, part)
 
+    def critic(self) -> TunedPart:
+        """The recipe's critic."""
+        return TunedPart(self, CRITIC)
+
     def _call(self, part: str, verb: str, *arguments: Any) -> Any:
         """What a verb of all ranks' parts gives; columns that they fill are in the batch then."""
         sent = tuple(_light(a) if isinstance(a, Batch) else a for a in arguments)
@@ -178,11 +183,31 @@ class FrozenPart:
         self._part = part
 
     def forward(self, batch: Batch, columns: Collection[str]) -> None:
-        """Fill the columns with ln p of every trained token."""
+        """Fill the columns that it knows."""
         self._group._call(self._part, "forward", batch, set(columns))
 
     def release(self) -> None:
         """Nothing: it ends with the ranks."""
+
+
+class TunedPart(FrozenPart):
+    """A model of all ranks that is tuned beside the learner."""
+
+    def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
+        """Add the gradient of one prepared batch; returns metrics."""
+        metrics: dict[str, float] = self._group._call(
+            self._part, "forward_backward", batch, algorithm
+        )
+        return metrics
+
+    def optim_step(self, at: float) -> dict[str, float]:
+        """Update the weights where `at` steps of the run are done; returns metrics."""
+        metrics: dict[str, float] = self._group._call(self._part, "optim_step", at)
+        return metrics
+
+    def save(self, directory: Path) -> None:
+        """Write its part of a checkpoint's `tuner_state/`."""
+        self._group._call(self._part, "save", directory)
 
 
 def _light(batch: Batch) -> Batch:

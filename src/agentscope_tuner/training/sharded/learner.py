@@ -8,25 +8,25 @@ batch's loss, the gradient is that of one process. Columns and metrics come out 
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
+from peft import set_peft_model_state_dict
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import load_file
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import (
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
-from agentscope_tuner.checkpoint.state import load_state, save_state
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.training import forward
 from agentscope_tuner.training.backward import backward_through_head
+from agentscope_tuner.training.columns import own_columns
+from agentscope_tuner.training.learner import ADAPTER_DIRECTORY
+from agentscope_tuner.training.lora import LoraSettings, add_adapters
 from agentscope_tuner.training.master_weights import adder
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
@@ -36,21 +36,17 @@ from agentscope_tuner.training.packing import (
     pack_batch,
     without_gradient,
 )
+from agentscope_tuner.training.reading import LOGPROBS, Part
 from agentscope_tuner.training.saving import save_model_directory
-from agentscope_tuner.training.sharded.model import Part, ShardedModel
-from agentscope_tuner.training.sharded.shards import whole_weights
+from agentscope_tuner.training.sharded.model import ShardedModel
+from agentscope_tuner.training.sharded.shards import trained, whole, whole_weights
+from agentscope_tuner.training.sharded.state import load_updates, save_updates
 from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 from agentscope_tuner.training.updates import Updates
 
-SHARDS = "shards"
-"""Folder in `tuner_state/`: the optimizer, in as many parts as there were ranks; absent while no
-update has had a gradient."""
-UPDATES = "updates.pt"
-"""How many updates there have been."""
-
 
 class ShardedLearner:
-    """One rank of a learner. Adapters are not served."""
+    """One rank of a learner: what `LocalLearner` is in one process."""
 
     def __init__(
         self,
@@ -60,16 +56,27 @@ class ShardedLearner:
         optimizer: OptimizerSettings,
         compute_dtype: torch.dtype = torch.bfloat16,
         pack_size: PackSize = DEFAULT_PACK_SIZE,
+        lora: LoraSettings | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        checkpoint: Path | None = None,
     ) -> None:
         """Take over `model` (float32 weights, alike on all ranks), in place, on the mesh's device.
 
+        With `checkpoint` go on from there, by however many ranks: the model is its own, but with
+        adapters the one that they were added to.
+
         Raises InputError if the architecture is not known.
         """
+        self._adapters = None if lora is None else add_adapters(model, lora)
+        if self._adapters is not None and checkpoint is not None:
+            file = checkpoint / ADAPTER_DIRECTORY / SAFETENSORS_WEIGHTS_NAME
+            set_peft_model_state_dict(self._adapters, load_file(file))
         self._shards = ShardedModel(model, mesh, compute_dtype, pack_size)
         self._tokenizer = tokenizer
         self._compute_dtype = compute_dtype
-        self._updates = Updates(dict(model.named_parameters()), optimizer)
+        self._updates = Updates(trained(model), optimizer)
+        if checkpoint is not None:
+            load_updates(checkpoint / "tuner_state", model, self._updates, self._shards.group)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -77,15 +84,14 @@ class ShardedLearner:
         return self._shards.model
 
     def forward(self, batch: Batch, columns: Collection[str]) -> None:
-        """Fill `proximal` and `current`, under the weights as they are now, and `entropy`.
-
-        Raises InputError, which names it, for any other column.
-        """
-        if others := set(columns) - {"proximal", "current", "entropy"}:
-            raise InputError(f"a learner in shards does not know {', '.join(sorted(others))}")
-        found = self._shards.columns(batch)
-        found["proximal"] = found["current"]
-        batch.columns |= {name: found[name] for name in columns}
+        """See `LocalLearner.forward`."""
+        read = partial(self._shards.columns, batch)
+        if "reference" in columns:
+            if self._adapters is None:
+                raise InputError("a KL term needs a reference model beside one tuned in full")
+            with self._adapters.disable_adapter():
+                batch.columns["reference"] = read(LOGPROBS)["current"]
+        batch.columns |= own_columns(columns, read)
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
         """Add the gradient of one prepared batch; see `LocalLearner.forward_backward`."""
@@ -100,7 +106,7 @@ class ShardedLearner:
             if counts:
                 loss += share
                 parts.append((torch.from_numpy(pack.rows_N), learnt))
-        learnt_columns = self._shards.joined(len(batch), ("learner", "entropy", "loss"), parts)
+        learnt_columns = self._shards.joined(len(batch), parts, ("learner", "entropy", "loss"))
         learnt_columns["loss"] = learnt_columns["loss"].nan_to_num(0.0)
         batch.columns |= learnt_columns
         merged = TokenMetrics()
@@ -116,41 +122,24 @@ class ShardedLearner:
 
     def weights(self) -> dict[str, Tensor]:
         """All weights, whole, in the compute dtype, under their Hugging Face names."""
-        weights = whole_weights(self.model)
-        return {name: weight.to(self._compute_dtype) for name, weight in weights.items()}
+        return whole_weights(self.model, self._compute_dtype)
 
     def save(self, directory: Path) -> None:
-        """Write a complete Hugging Face model directory (rank 0 does), and `tuner_state/`, to which
-        every rank writes its part: all of them need to see the directory."""
-        weights = whole_weights(self.model)
-        state = directory / "tuner_state"
-        state.mkdir(parents=True, exist_ok=True)
+        """Write what `LocalLearner.save` does (rank 0 does), and `tuner_state/`, to which every
+        rank writes its part: all of them need to see the directory."""
+        full = self._adapters is None
+        weights = whole_weights(self.model, torch.float32 if full else self._compute_dtype)
+        adapters = (
+            {name: whole(weight.detach()) for name, weight in trained(self._adapters).items()}
+            if self._adapters is not None
+            else {}
+        )
+        save_updates(directory / "tuner_state", self.model, self._updates, self._shards.group)
         if self._shards.rank == 0:
             save_model_directory(directory, self.model, weights, self._tokenizer)
-            save_state(state / UPDATES, {"step": self._updates.done})
-        if self._updates.optimizer.state:  # else no update had a gradient
-            dcp.save(
-                self._optimizer_state(),
-                checkpoint_id=state / SHARDS,
-                process_group=self._shards.group,
-            )
-
-    def load(self, directory: Path) -> None:
-        """Go on where `save` was called, by however many ranks. The weights are those of the model
-        that this one was made with."""
-        state = directory / "tuner_state"
-        self._updates.done = load_state(state / UPDATES)["step"]
-        if not (state / SHARDS).exists():
-            return
-        for weight in self.model.parameters():
-            weight.grad = None  # else an optimizer that has made no update has no state to fill
-        optimizer = self._optimizer_state()
-        dcp.load(optimizer, checkpoint_id=state / SHARDS, process_group=self._shards.group)
-        set_optimizer_state_dict(
-            self.model, self._updates.optimizer, optim_state_dict=optimizer["optimizer"]
-        )
-        for weight in self.model.parameters():
-            weight.grad = torch.zeros_like(weight)
+            if self._adapters is not None:
+                into = str(directory / ADAPTER_DIRECTORY)
+                self._adapters.save_pretrained(into, state_dict=adapters)
 
     def _backward(
         self,
@@ -166,18 +155,21 @@ class ShardedLearner:
         hidden_NE = self._shards.states(pack)
         head = forward.head_of(self.model, pack, columns.get("other_ids"))
         weight_VE = head.weight_VE
-        head.weight_VE = weight_VE.detach().requires_grad_()
-        # Of no size itself: its gradient is the head's, added up in float32.
-        summed = torch.empty((), device=self._shards.device).expand_as(weight_VE)
-        summed.grad = torch.zeros(weight_VE.shape, device=self._shards.device)
-        head.weight_VE.register_post_accumulate_grad_hook(adder(summed))
+        tuned, summed = [hidden_NE], None
+        if weight_VE.requires_grad:
+            tuned.append(weight_VE)
+            head.weight_VE = weight_VE.detach().requires_grad_()
+            # Of no size itself: its gradient is the head's, added up in float32.
+            summed = torch.empty((), device=self._shards.device).expand_as(weight_VE)
+            summed.grad = torch.zeros(weight_VE.shape, device=self._shards.device)
+            head.weight_VE.register_post_accumulate_grad_hook(adder(summed))
         scale = float(self._shards.world) if counts else 0.0
         hidden_grad_NE, total, learnt = backward_through_head(
             head, hidden_NE, algorithm, columns, metrics, scale
         )
-        gradients = [hidden_grad_NE, summed.grad.to(weight_VE.dtype)]
-        torch.autograd.backward([hidden_NE, weight_VE], gradients)
+        gradients = [hidden_grad_NE]
+        if summed is not None:
+            assert summed.grad is not None
+            gradients.append(summed.grad.to(weight_VE.dtype))
+        torch.autograd.backward(tuned, gradients)
         return total.item(), learnt
-
-    def _optimizer_state(self) -> dict[str, Any]:
-        return {"optimizer": get_optimizer_state_dict(self.model, self._updates.optimizer)}

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedModel
 
 from agentscope_tuner.algorithms.batch import Batch
-from agentscope_tuner.training import forward
+from agentscope_tuner.training import forward, reading
+from agentscope_tuner.training.columns import frozen_columns
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import DEFAULT_PACK_SIZE, PackSize, pack_batch
-from agentscope_tuner.training.recomputation import recompute_activations
+from agentscope_tuner.training.reading import Columns, Part, Reader
 from agentscope_tuner.training.sharded.deal import packs_of
 from agentscope_tuner.training.sharded.shards import STATES, shard
-
-Part = tuple[Tensor, dict[str, Tensor]]
-"""Rows of a batch, and what is known of them, by column."""
 
 
 class ShardedModel:
@@ -32,8 +32,10 @@ class ShardedModel:
         mesh: DeviceMesh,
         compute_dtype: torch.dtype,
         pack_size: PackSize,
+        precise: Sequence[nn.Module] = (),
     ) -> None:
-        """Take over `model`, alike on all ranks, in place, on the mesh's device.
+        """Take over `model`, alike on all ranks, in place, on the mesh's device. Its modules that
+        are `precise` compute in float32.
 
         Raises InputError if the architecture is not known.
         """
@@ -42,38 +44,31 @@ class ShardedModel:
         self.pack_size = pack_size
         self.rank, self.world = mesh.get_local_rank(), mesh.size()
         self.group = mesh.get_group()
-        recompute_activations(model)
-        shard(model, mesh, compute_dtype)
+        model.activation_checkpointing_enable()  # takes effect in training mode only
+        shard(model, mesh, compute_dtype, precise)
         self.states: Callable[[Pack], Tensor] = getattr(model, STATES)
         """Hidden states [N, E] that a pack's trained tokens are predicted from."""
 
     @torch.no_grad()
-    def columns(self, batch: Batch) -> dict[str, Tensor]:
-        """`current` (ln p) and `entropy` (nats) of every trained token, [N] each."""
+    def columns(self, batch: Batch, reader: Reader) -> Columns:
+        """What `reader` makes of every trained token."""
         parts: list[Part] = []
         self.model.eval()
         for pack, counts in self.own(pack_batch(batch, self.pack_size)):
             hidden_NE = self.states(pack)
-            logprobs_N, entropy_N = forward.all_logprobs(
-                forward.head_of(self.model, pack), hidden_NE
-            )
+            found = reader.read(forward.head_of(self.model, pack), hidden_NE)
             if counts:
-                values = {"current": logprobs_N.cpu(), "entropy": entropy_N.cpu()}
+                values = {name: values_n.cpu() for name, values_n in found.items()}
                 parts.append((torch.from_numpy(pack.rows_N), values))
-        return self.joined(len(batch), ("current", "entropy"), parts)
+        return self.joined(len(batch), parts, reader.names)
 
     def own(self, packs: list[Pack]) -> list[tuple[Pack, bool]]:
         """The packs that this rank computes, and whether each counts."""
         return packs_of(packs, self.rank, self.world)
 
-    def joined(self, size: int, names: Collection[str], parts: list[Part]) -> dict[str, Tensor]:
-        """Columns from what every rank knows of some rows; NaN elsewhere."""
-        columns = {name: torch.full((size,), torch.nan) for name in names}
-        for theirs in self.gathered(parts):
-            for rows_N, values in theirs:
-                for name in names:
-                    columns[name][rows_N] = values[name]
-        return columns
+    def joined(self, size: int, parts: list[Part], names: Iterable[str]) -> Columns:
+        """Columns from what every rank knows of some rows; see `reading.joined`."""
+        return reading.joined(size, chain(*self.gathered(parts)), names)
 
     def gathered(self, value: Any) -> list[Any]:
         """Every rank's value, in the order of the ranks."""
@@ -92,13 +87,15 @@ class ShardedFrozenModel:
         *,
         dtype: torch.dtype = torch.bfloat16,
         pack_size: PackSize = DEFAULT_PACK_SIZE,
+        top: int = 0,
     ) -> None:
-        """Take over `model`. Raises InputError if its architecture is not known."""
+        """See `FrozenModel`."""
+        self._top = top
         frozen: torch.nn.Module = model
         frozen.to(dtype).requires_grad_(False)
         self._shards = ShardedModel(model, mesh, dtype, pack_size)
 
     def forward(self, batch: Batch, columns: Collection[str]) -> None:
-        """Fill the columns with ln p of every trained token."""
-        logprobs_N = self._shards.columns(batch)["current"]
-        batch.columns |= {name: logprobs_N for name in columns}
+        """See `FrozenModel.forward`."""
+        columns_of = partial(self._shards.columns, batch)
+        batch.columns |= frozen_columns(columns, self._top, columns_of)

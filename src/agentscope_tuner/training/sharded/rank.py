@@ -28,8 +28,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.errors import TunerError
 from agentscope_tuner.functions import load_script_module
+from agentscope_tuner.training.recipe import Recipe
 from agentscope_tuner.training.sharded.calls import Answer, Call, Place
-from agentscope_tuner.training.sharded.recipe import Recipe
+from agentscope_tuner.training.sharded.parts import open_parts
 
 HEARTBEAT_S = 0.5
 
@@ -65,7 +66,7 @@ def _open(place: Place, recipe: Recipe) -> dict[str, Any]:
         world_size=place.world,
         timeout=timedelta(seconds=place.patience_s),
     )
-    return dict(recipe.parts(init_device_mesh(recipe.device_type, (place.world,))))
+    return dict(open_parts(recipe, init_device_mesh(recipe.device_type, (place.world,))))
 
 
 def _answer(part: Any, call: Call) -> Answer:

@@ -7,10 +7,12 @@ is computed in chunks in between.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
+from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import (
@@ -22,16 +24,25 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from agentscope_tuner.training import forward
+from agentscope_tuner.training.lora import ADAPTER
 
 STATES = "predecessor_states"
 """The model's registered forward method: see `forward.predecessor_states`."""
 
 
-def shard(model: PreTrainedModel, mesh: DeviceMesh, compute_dtype: torch.dtype) -> None:
+def shard(
+    model: PreTrainedModel,
+    mesh: DeviceMesh,
+    compute_dtype: torch.dtype,
+    precise: Sequence[nn.Module] = (),
+) -> None:
     """Spread the model, in place, over the ranks of a mesh of one dimension.
 
-    Its weights stay float32; layers compute in `compute_dtype` and gradients add up in float32.
+    Its weights stay float32; layers compute in `compute_dtype`, but those of `precise` in float32,
+    and gradients add up in float32.
     """
+    for module in precise:
+        fully_shard(module, mesh=mesh)
     policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
     decoder: Any = model.get_decoder()
     layer: nn.Module
@@ -42,9 +53,39 @@ def shard(model: PreTrainedModel, mesh: DeviceMesh, compute_dtype: torch.dtype) 
     register_fsdp_forward_method(model, STATES)
 
 
-def whole_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """All weights, whole, float32, on every rank; a collective. The first of tied names alone."""
-    return {name: whole(parameter.detach()) for name, parameter in model.named_parameters()}
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """What of a model is tuned, by name."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def whole_weights(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
+    """All weights, whole, on every rank, with adapters added in; a collective.
+
+    They are rounded to `dtype`, before adapters are added to them and after. The first of tied
+    names alone.
+    """
+    deltas = {
+        f"{name}.weight": _delta(module)
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLinear)
+    }
+    weights: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            continue
+        plain = name.replace(".base_layer.", ".")
+        weight = whole(parameter.detach()).to(dtype)
+        weights[plain] = (weight + deltas[plain]).to(dtype) if plain in deltas else weight
+    return weights
+
+
+def _delta(module: LoraLinear) -> Tensor:
+    """What an adapter adds to its layer's weight, float32."""
+    up, down = (
+        whole(cast(nn.Linear, layers[ADAPTER]).weight.detach())
+        for layers in (module.lora_B, module.lora_A)
+    )
+    return up @ down * module.scaling[ADAPTER]
 
 
 def whole(weight: Tensor) -> Tensor:

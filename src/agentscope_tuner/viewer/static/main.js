@@ -62,6 +62,7 @@ function onPulse(now) {
   if (pulse.textContent !== text) pulse.replaceChildren(text);
   const files = JSON.stringify(now.files);
   if (heard !== null && heard !== files && shown.live) draw({ keep: true });
+  else if (shown.hear) shown.hear(now);
   heard = files;
 }
 

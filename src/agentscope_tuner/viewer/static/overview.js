@@ -134,10 +134,29 @@ function doctor(name) {
   return box;
 }
 
+// What is being rolled out at this moment: replaced in place with every beat of the run.
+function underWay() {
+  const box = h("section", { class: "under-way" });
+  const row = (one, now) => h("tr", {},
+    h("td", {}, one.id), h("td", { class: "clip" }, one.about || one.task),
+    h("td", { class: "num" }, seconds(Math.max(0, now - one.began))), h("td", { class: "num" }, number(one.calls)),
+    h("td", { class: "num" }, number(one.attempt)));
+  const hear = ({ live }) => {
+    const running = live?.running || [];
+    const more = (live?.running_count || 0) - running.length;
+    box.replaceChildren(...(running.length ? [h("h2", {}, `Under way: ${number(live.running_count)}`),
+      table(["rollout", "task", "for", "calls so far", "attempt"], running.map((one) => row(one, live.updated)), { label: "Rollouts under way" }),
+      more > 0 ? h("p", { class: "quiet" }, `and ${number(more)} that began later`) : ""] : []));
+  };
+  return { box, hear };
+}
+
 export async function run(route) {
   const name = route.params.run;
   const data = await load("run", { run: name });
   const page = { ...data, id: name };
+  const now = underWay();
+  now.hear(data.pulse);
   const goTo = (step, set) => (location.hash = address("step", { run: name, step, set }));
   const axis = xOf(route, data.training, data.steps);
   const toStep = (x) => {
@@ -174,6 +193,7 @@ export async function run(route) {
     crumbs: [[name, "run", { run: name }]],
     run: name,
     live: true,
+    hear: now.hear,
     node: h("div", {},
       heading(name, state(data.pulse.alive || data.status !== "running" ? data.status : "killed"),
         link("list", { run: name }, "all rollouts"), link("files", { run: name }, "configuration, log, files")),
@@ -194,6 +214,7 @@ export async function run(route) {
           h("span", { class: "quiet" }, "A click on a step opens it.")),
         rewardChart(route, [page], toStep),
       ] : h("p", { class: "quiet" }, "There are no metrics yet."),
+      now.box,
       section("Steps and evaluations", data.steps.length ? steps : h("p", { class: "quiet" }, "No rollouts are stored yet.")),
       sections),
   };

@@ -13,10 +13,11 @@ export function extent(rollouts) {
 }
 
 export function reward(line, range) {
-  if (line.error) return h("span", { class: "reward failed", title: "failed" }, `✕ ${line.error.kind ?? line.error}`);
-  const cut = line.truncated ? " cut" : "";
-  return h("span", { class: `reward ${rewardClass(line.reward, ...range)}${cut}`,
-    title: line.truncated ? "cut off by a length limit" : null }, number(line.reward));
+  const says = [line.error && "failed", line.truncated && "cut off by a length limit",
+    line.left_out && `left out of training by ${line.left_out}`].filter(Boolean).join("; ");
+  const look = line.error ? "failed" : rewardClass(line.reward, ...range) + (line.truncated ? " cut" : "");
+  return h("span", { class: `reward ${look}${line.left_out ? " left-out" : ""}`, title: says || null }, line.left_out ? "⊘ " : "",
+    line.error ? `✕ ${line.error.kind ?? line.error}` : number(line.reward));
 }
 
 export const rolloutLink = (run, line, ...children) =>

@@ -109,7 +109,8 @@ export async function step(route) {
     h("div", { class: "bar" }, choice(route, "order", "groups by", Object.entries(ORDERS).map(([k, [t]]) => [k, t]), "place"),
       route.params.q ? h("span", { class: "note" }, `${number(data.fitting)} of ${number(all.length)} fit`) : null,
       h("span", { class: "legend" }, h("span", { class: "reward r0" }, "lowest"), h("span", { class: "reward r8" }, "highest"),
-        h("span", { class: "reward r4 cut" }, "cut off"), h("span", { class: "reward failed" }, "✕ failed"))),
+        h("span", { class: "reward r4 cut" }, "cut off"), h("span", { class: "reward failed" }, "✕ failed"),
+        h("span", { class: "reward r4 left-out" }, "⊘ not learnt from"))),
     table(names, groups.map(row), { class: "grid" })),
   };
 }
