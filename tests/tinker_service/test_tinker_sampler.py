@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import small_tinker
 import torch
 from llguidance import LLMatcher
 from small_tinker import Service
 from transformers import PreTrainedTokenizerBase
 
-from agentscope_tuner.errors import InputError
+from agentscope_tuner.errors import InputError, RunError
 from agentscope_tuner.inference import tinker_constrained
 from agentscope_tuner.inference.base import RefusedSampling, SamplingParams
 from agentscope_tuner.inference.grammar import GrammarError
@@ -194,6 +195,17 @@ async def test_what_the_service_knows_no_probability_of_is_refused(
 ) -> None:
     with pytest.raises(RefusedSampling, match=named):
         await sampler.sample(PROMPT, SamplingParams(max_tokens=2, **asked))
+
+
+async def test_a_failure_at_the_service_is_told_in_its_words(
+    sampler: TinkerSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no memory is left")
+
+    monkeypatch.setattr(small_tinker, "draw", broken)
+    with pytest.raises(RunError, match=r"failed to sample: .*no memory is left"):
+        await sampler.sample(PROMPT, SamplingParams(max_tokens=2))
 
 
 async def test_each_token_is_of_the_weights_that_were_adopted_last(

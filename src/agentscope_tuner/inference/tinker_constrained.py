@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from agentscope_tuner.inference.base import Completion, FinishReason, SamplingParams, Support
 from agentscope_tuner.inference.grammar import Grammar, GrammarError
 from agentscope_tuner.inference.tinker_rows import among, ids_of
+from agentscope_tuner.inference.tinker_service import answer
 
 FEW = 512
 """So many tokens at most are few: their probabilities are asked for."""
@@ -115,7 +116,7 @@ class Constrained:
 
     async def _freely(self) -> FinishReason | None:
         """Take what the service samples, as far as it is allowed."""
-        response = await self._client.sample(
+        future = self._client.sample(
             tinker.ModelInput.from_ints(self._prompt + self._tokens),
             1,
             tinker.SamplingParams(
@@ -125,7 +126,7 @@ class Constrained:
                 seed=int(self._random.integers(2**31)),
             ),
         )
-        [drawn] = response.sequences
+        [drawn] = (await answer(future, "sample")).sequences
         assert drawn.logprobs is not None, "the service gives them with every sample"
         self._stretch = 1
         for token, logprob in zip(drawn.tokens, drawn.logprobs, strict=True):
@@ -164,12 +165,13 @@ class Constrained:
         self, rows: list[Sequence[int]], tokens: list[int]
     ) -> list[torch.Tensor]:
         """ln p of the tokens of each row that has any."""
-        response = await self._client.sample(
+        future = self._client.sample(
             tinker.ModelInput.from_ints(self._prompt + tokens),
             1,
             tinker.SamplingParams(max_tokens=1),
             target_prompt_logprobs=ids_of(rows),
         )
+        response = await answer(future, "compute probabilities")
         assert response.target_prompt_logprobs is not None, "they were asked for"
         found_TK = response.target_prompt_logprobs.to_torch()
         return [found_TK[i, : len(row)] for i, row in enumerate(rows) if row]

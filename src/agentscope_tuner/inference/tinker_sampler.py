@@ -12,7 +12,7 @@ from agentscope_tuner.executors import DaemonThreadPool
 from agentscope_tuner.inference.base import Completion, RefusedSampling, SamplingParams
 from agentscope_tuner.inference.grammar import GrammarCompiler
 from agentscope_tuner.inference.tinker_constrained import Constrained
-from agentscope_tuner.inference.tinker_service import TunedAtService
+from agentscope_tuner.inference.tinker_service import TunedAtService, answer
 
 SEEDS = 2**31
 """The service's seeds are smaller than ours."""
@@ -61,7 +61,7 @@ class TinkerSampler:
         """See `Sampler.sample`; `on_token` is called when all tokens are there.
 
         Raises RefusedSampling for what the service does not do, and GrammarError as `Sampler` says,
-        also where the model hardly ever writes what is allowed.
+        also where the model hardly ever writes what is allowed; RunError if the service fails.
         """
         refuse_unserved(params)
         room = self._max_model_len - len(prompt_ids)
@@ -104,7 +104,7 @@ class TinkerSampler:
         max_tokens: int,
     ) -> Completion:
         greedy = params.temperature == 0
-        response = await client.sample(
+        future = client.sample(
             tinker.ModelInput.from_ints(prompt_ids),
             1,
             tinker.SamplingParams(
@@ -115,6 +115,7 @@ class TinkerSampler:
             ),
             topk_sample_logprobs=params.top_logprobs,
         )
+        response = await answer(future, "sample")
         [drawn] = response.sequences
         logprobs = drawn.logprobs
         assert logprobs is not None, "the service gives them with every sample"

@@ -128,10 +128,9 @@ class TunedAtService(Mapping[str, Tensor]):
 
     async def sampler(self) -> tinker.SamplingClient:
         """What samples from the weights as they are now, for as long as the session lasts."""
-        try:
-            return await self._training.save_weights_and_get_sampling_client()
-        except tinker.TinkerError as error:
-            raise RunError(f"The Tinker service does not save its weights: {error}.") from error
+        return await answer(
+            self._training.save_weights_and_get_sampling_client(), "hand its weights to the sampler"
+        )
 
     def __getitem__(self, name: str) -> Tensor:
         raise KeyError(name)
@@ -145,8 +144,20 @@ class TunedAtService(Mapping[str, Tensor]):
 
 def wait(future: Any, what: str) -> Any:
     """The result of what the service was asked. Raises RunError, which says what, if it failed."""
-    try:
+    with _failing(what):
         return _wait(future)
+
+
+async def answer(future: Any, what: str) -> Any:
+    """The same, while the event loop goes on."""
+    with _failing(what):
+        return await future
+
+
+@contextmanager
+def _failing(what: str) -> Iterator[None]:
+    try:
+        yield
     except (tinker.TinkerError, ValueError) as error:
         raise RunError(f"The Tinker service failed to {what}: {error}.") from error
 
