@@ -10,13 +10,21 @@ from typing import Any
 import pytest
 from agentscope.model import ChatModelBase
 
-from agentscope_tuner import AlgorithmConfig, DatasetConfig, TunerModelConfig, WorkflowOutput, tune
+from agentscope_tuner import (
+    AlgorithmConfig,
+    DatasetConfig,
+    Run,
+    TunerModelConfig,
+    WorkflowOutput,
+    tune,
+)
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.engine import models
 from agentscope_tuner.engine.experts import Experts, interleaved
 from agentscope_tuner.engine.learning import split_batch
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.jsonl import read_metrics
+from agentscope_tuner.runs.rollouts import read_rollouts, rollouts_path
 from agentscope_tuner.trajectory import Call, Rollout, RolloutGroup, Trajectory
 from agentscope_tuner.tuning import Invocation, invoked_as
 
@@ -66,6 +74,13 @@ def test_experts_are_learnt_from_beside_the_rollouts(
     losses = [record["policy/loss"] for record in records]
     assert losses[-1] < losses[0] - 1  # with mu 1 it is theirs alone
     assert records[0]["rollout/count"] == 4
+    [run] = sums.parent.glob("checkpoints/AgentScope/*")
+    kept = [r for r in read_rollouts(rollouts_path(run, 1)) if r.expert]
+    assert [r.id for r in kept] == [f"step1-expert{number}" for number in range(4)]
+    said = [segment.sampled for r in kept for segment in r.trajectory.sampled_segments()]
+    assert said
+    assert all({"learner", "entropy"} <= sampled.columns.keys() for sampled in said)
+    assert {finding.rule for finding in Run(run).diagnose()} <= {"truncated"}
 
 
 def test_they_are_in_every_update_of_a_step() -> None:
@@ -158,7 +173,7 @@ def trinitys(**more: Any) -> dict[str, Any]:
 def test_trinitys_auxiliary_buffer_is_the_expert_data() -> None:
     experts = resolve(overrides=trinitys()).buffer.experts
     assert (experts.path, experts.split, experts.expert_data_ratio) == ("written", "train", 0.2)
-    with pytest.raises(InputError, match="rename that field of ours"):
-        resolve(overrides=trinitys(format={"prompt_type": "plaintext"}))
+    plain = resolve(overrides=trinitys(format={"prompt_type": "plaintext"})).buffer.experts
+    assert plain.fields.messages == ""
     with pytest.raises(InputError, match=r"auxiliary_buffers: .* is not served"):
         resolve(overrides=trinitys(index=3))

@@ -49,15 +49,21 @@ class Learning:
         self._experts = experts
         self._samples_per_update = samples_per_update
 
-    def step(self, step: int, groups: Sequence[RolloutGroup]) -> dict[str, float]:
-        """Learn from the rollouts of step number `step`, counted from 1; returns metrics.
+    def written(self, step: int) -> list[RolloutGroup]:
+        """What experts wrote for step number `step`, counted from 1."""
+        return [] if self._experts is None else self._experts.groups(step)
+
+    def step(
+        self, step: int, groups: Sequence[RolloutGroup], written: Sequence[RolloutGroup] = ()
+    ) -> dict[str, float]:
+        """Learn from the rollouts of step number `step` and from what was `written` for it; returns
+        metrics.
 
         Raises RunError if an advantage or the gradient is not finite.
         """
         algorithm = self.algorithm
         with as_learnt(groups) as kept:
-            if self._experts is not None:
-                kept = interleaved(kept, self._experts.groups(step))
+            kept = interleaved(kept, written)
             if algorithm.before_advantages:
                 scored = Batch(kept, lambda rollout: rollout.reward is not None)
                 self._fill(scored, algorithm.before_advantages)

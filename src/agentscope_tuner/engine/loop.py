@@ -153,8 +153,9 @@ class TrainingLoop:
             refuse_total_failure("the first step", groups)
         with watch("train"):
             self._settled = None  # half an update is nothing to go on from
+            written = await self._learner_thread.run(self.learning.written, step)
             learnt = await self._learner_thread.run(
-                self.learning.step, step, [*groups, *batch.replayed]
+                self.learning.step, step, [*groups, *batch.replayed], written
             )
         self.pipeline.learnt(batch)
         self._settle(step)
@@ -163,7 +164,8 @@ class TrainingLoop:
                 await self.pipeline.after(step, self.learning.learner.weights())
         finally:  # the step is learnt, whatever becomes of rollouts that are drawn ahead
             metrics = {**self.pipeline.metrics(batch), **learnt, **watch.metrics()}
-            self.record.step(step, {**metrics, **throughput(metrics, groups)}, groups)
+            metrics |= throughput(metrics, groups)
+            self.record.step(step, metrics, [*groups, *written])
 
     async def close(self) -> None:
         """End what is under way."""
