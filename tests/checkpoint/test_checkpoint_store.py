@@ -3,10 +3,13 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -262,7 +265,21 @@ def write_many_files(directory: Path) -> None:
         (directory / str(index)).write_bytes(b"x" * 1000)
 
 
-@pytest.mark.parametrize("write", [write_safetensors, write_state, write_many_files])
+def write_an_array(directory: Path) -> None:
+    with (directory / "model.gguf").open("wb") as file:
+        np.zeros(1_000_000).tofile(file)
+
+
+def copy_a_model(directory: Path) -> None:
+    with tempfile.TemporaryDirectory() as elsewhere:
+        Path(elsewhere, "weights").write_bytes(b"x" * 2_000_000)
+        shutil.copytree(elsewhere, directory, dirs_exist_ok=True)
+
+
+WRITERS = [write_safetensors, write_state, write_many_files, write_an_array, copy_a_model]
+
+
+@pytest.mark.parametrize("write", WRITERS)
 def test_a_disk_that_is_really_full_is_recognised(small_disk: Path, write: object) -> None:
     store = CheckpointStore(small_disk)
     good = store.save(1, write_model())

@@ -129,7 +129,7 @@ def until(look: Callable[[], Any], fits: Callable[[Any], bool]) -> Any:
 
 def test_the_state_of_a_newer_version_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "run_state.json").write_text('{"format": 5, "status": "running"}')
-    with pytest.raises(InputError, match="newer agentscope-tuner"):
+    with pytest.raises(InputError, match=r"^\S+run_state.json was written by a newer"):
         RunState.load(tmp_path)
 
 

@@ -179,7 +179,9 @@ def test_what_cannot_be_written_stops_the_run_at_its_next_step(tmp_path):
 def test_an_index_of_a_newer_format_is_refused_in_a_sentence(tmp_path):
     path = tmp_path / "index.jsonl"
     path.write_text('{"format": 7}\n')
-    with pytest.raises(InputError, match=r"newer agentscope-tuner \(format 7"):
+    with pytest.raises(
+        InputError, match=r"^\S+ was written by a newer agentscope-tuner \(format 7"
+    ):
         list(read_lines(path))
 
 

@@ -276,7 +276,9 @@ def test_files_of_the_first_format_are_read(tmp_path):
 def test_a_file_of_a_newer_format_is_refused_in_a_sentence(tmp_path):
     path = tmp_path / "step_1.jsonl.zst"
     path.write_bytes(zstandard.compress(b'{"format": 9}\n'))
-    with pytest.raises(InputError, match=r"newer agentscope-tuner \(format 9; this one reads up"):
+    with pytest.raises(
+        InputError, match=r"^\S+ was written by a newer agentscope-tuner \(format 9;"
+    ):
         read_rollouts(path)
 
 
@@ -292,3 +294,11 @@ def test_spans_of_versions_are_kept_and_files_without_them_are_read(tmp_path):
         file.write(json.dumps(line) + "\n")
     (old,) = read_rollouts(tmp_path / "old")
     assert old.trajectory.segments[0].sampled.token_versions() == [3] * 5
+
+
+def test_a_group_whose_end_is_missing_is_told_from_an_empty_one(tmp_path):
+    path = tmp_path / "step_1.jsonl.zst"
+    content = zstandard.compress(b'{"format": 2}\n')
+    path.write_bytes(content[:-4])
+    with pytest.raises(InputError, match=r"^\S+ is damaged .* \(its end is missing\)"):
+        read_frame(path, Frame(0, len(content)))

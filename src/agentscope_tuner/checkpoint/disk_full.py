@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +11,17 @@ from pathlib import Path
 from agentscope_tuner.errors import RunError
 
 _ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+_TEXTS = re.compile(
+    r"\(os error 28\)|\[Errno (28|122)\]|Not enough free space to write"
+    r"|\d requested and \d+ written"
+)
+"""What safetensors, shutil and numpy make of these numbers: they pass them on as text only."""
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether `error`, or what it came from, says that no more could be written.
-
-    safetensors passes the system's error on as text only.
-    """
+    """Whether `error`, or what it came from, says that no more could be written."""
     return any(
-        (isinstance(link, OSError) and link.errno in _ERRNOS) or "(os error 28)" in str(link)
+        (isinstance(link, OSError) and link.errno in _ERRNOS) or _TEXTS.search(str(link))
         for link in _chain(error)
     )
 

@@ -56,6 +56,8 @@ class RunState:
                     "use this run."
                 )
             state = cls(**fields)
+        except InputError:
+            raise
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is not the state of a run: {error}.") from error
         counts = (state.step, state.total_steps)

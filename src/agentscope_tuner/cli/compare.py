@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -81,6 +81,7 @@ def _curves(found: Comparison) -> Table:
     from agentscope_tuner.monitor.text import sparkline
 
     table = Table("training", "curve", "first", "last", "steps", "trained tokens", "minutes")
+    table.columns[0].overflow = "fold"  # a name is never cut off
     for column in table.columns[2:]:
         column.justify = "right"
     for name, curve in found.curves.items():
@@ -95,13 +96,15 @@ def _curves(found: Comparison) -> Table:
     return table
 
 
-def _change(change: SetChange) -> Table:
+def _change(change: SetChange) -> RenderableType:
     verdict = "" if change.tells_apart else "; these tasks cannot tell the two apart"
     title = (
         f"{_cell(change.run)} on {_cell(change.set)}: {change.mean:+.3f} ± {change.error:.3f} over "
         f"{change.tasks} tasks (steps {change.steps[0]}, {change.steps[1]}){verdict}"
     )
-    table = Table("task", "before", "after", "answers", title=title, title_justify="left")
+    if not change.flipped:
+        return title
+    table = Table("task", "before", "after", "answers")
     for flip in change.flipped[:SHOWN]:
         before, after = (" ".join(visible(text).split())[:160] for text in flip.answers)
         answers = escape(f"{before}\n{after}")
@@ -109,4 +112,4 @@ def _change(change: SetChange) -> Table:
     left = len(change.flipped) - SHOWN
     if left > 0:
         table.caption = f"and {left} more"
-    return table
+    return Group(title, table)

@@ -49,6 +49,9 @@ def show(
     if not worst and not best:
         worst = 1
     console = Console()
+    if run.vocabulary.missing:
+        note = f"note: {run.directory} has no tokenizer: tokens are shown as their ids."
+        Console(stderr=True).print(note, markup=False, highlight=False, soft_wrap=True)
     lines = _chosen(library, run, step, evaluation, where, worst, best)
     for line, stored in zip(lines, library.frames.rollouts(run.directory, lines), strict=True):
         rollout = rollout_of(stored)

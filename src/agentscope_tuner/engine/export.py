@@ -6,7 +6,6 @@ resuming needs is left behind here, and the weights get the precision that was a
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from agentscope_tuner.checkpoint.disk_full import is_disk_full
 from agentscope_tuner.checkpoint.run_state import FILE_NAME as STATE_FILE
 from agentscope_tuner.engine.source import TUNER_STATE, find_source
 from agentscope_tuner.errors import InputError, RunError
@@ -116,16 +116,22 @@ def _whole_or_not_there(output: Path) -> Iterator[Path]:
     """A directory that becomes `output` if all goes well."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists already and is not empty: choose another directory.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}.") from error
     try:
         yield building
         building.chmod(0o755)  # mkdtemp keeps others out
         building.replace(output)
     except BaseException as error:
         shutil.rmtree(building)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise RunError(f"The disk is full: {output} was not written.") from error
+        if is_disk_full(error):
+            raise RunError(
+                f"The disk is full: {output} was not written; free some space, or choose another "
+                "place."
+            ) from error
         raise
 
 

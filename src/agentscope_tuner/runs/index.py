@@ -82,6 +82,8 @@ def read_lines(path: Path) -> Iterator[IndexLine]:
                 if number == 0:
                     refuse_newer(path, fields["format"], INDEX)
                     continue
+            except InputError:
+                raise
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}, line {number + 1}, is damaged: {error}.") from error
             yield fields

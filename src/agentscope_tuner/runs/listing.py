@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.lock import is_held
@@ -71,7 +72,7 @@ def _row(directory: Path) -> RunRow:
     try:
         state = RunState.load(directory)
     except InputError as error:
-        logger.warning("%s", error)
+        _warn(str(error))
         state = None
     metrics = directory / METRICS_FILE
     records = read_metrics(metrics) if metrics.is_file() else []
@@ -90,6 +91,12 @@ def _row(directory: Path) -> RunRow:
         changed=datetime.fromtimestamp(_changed(directory)),
         directory=directory,
     )
+
+
+@cache
+def _warn(text: str) -> None:
+    """Once: runs are listed again and again."""
+    logger.warning("%s", text)
 
 
 def _changed(directory: Path) -> float:

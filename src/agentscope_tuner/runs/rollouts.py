@@ -91,6 +91,8 @@ def read_frame(path: Path, frame: Frame) -> list[dict[str, Any]]:
         with path.open("rb") as file:
             file.seek(frame.offset)
             content = file.read(frame.length)
+        if len(content) < frame.length:
+            raise ValueError("its end is missing")
         return _lines(path, content)
 
 
@@ -133,6 +135,8 @@ def _naming_damage(path: Path) -> Iterator[None]:
     """Raise InputError, which names the file, for whatever reading a damaged one raises."""
     try:
         yield
+    except InputError:
+        raise
     except (zstandard.ZstdError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged or holds no rollouts ({error}).") from error
 

@@ -119,6 +119,9 @@ class RolloutTable:
                         places.append(self._end)
                     self._end += len(line) + 1
                 parts.append(self._columns(rows, places))
+        except InputError:
+            self._forget()
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             where = self._end
             self._forget()
