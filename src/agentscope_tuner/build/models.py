@@ -33,7 +33,6 @@ from agentscope_tuner.engine.models import (
     auxiliary_models,
     default_device,
     max_length,
-    sampling_dtype,
     serve,
     start_sampler,
     training_dtype,
@@ -45,7 +44,6 @@ from agentscope_tuner.engine.needs import (
     tuning_needs,
 )
 from agentscope_tuner.inference.base import Sampler
-from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.recipe import Critic, Frozen, Recipe
@@ -95,8 +93,6 @@ def _local_sampler(
     settings = config.trained_model()
     if weights is None:
         refuse_what_does_not_fit(files, sampling_needs(config, files), training=False)
-        loaded = load_model(files.directory, sampling_dtype(settings, device))
-        weights = dict(loaded.named_parameters())
     return start_sampler(settings, files, weights, device, config.deterministic)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from agentscope_tuner.config.keys import Section, effect, not_here, on_a_cluster
+from agentscope_tuner.config.keys import Section, effect, not_here, on_a_cluster, with_vllm
 from agentscope_tuner.config.model import Lengths
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 
@@ -20,16 +20,29 @@ class InferenceModel(Lengths):
     engine_num: int = not_here(
         1, "Copies of the model.", "each sampler of the tuned model has one beside it", gt=0
     )
-    tensor_parallel_size: int = not_here(
-        1, "Devices that one copy is split over.", "a model is sampled on one device", gt=0
+    engine_type: Literal["torch", "vllm"] = effect(
+        "torch", "What samples: torch, this package's own sampler, or vllm; vllm_async is vllm."
     )
-    gpu_memory_utilization: float = not_here(
-        0.9, "Part of the GPU's memory to take.", _VLLM, gt=0, le=1
+    tensor_parallel_size: int = with_vllm(
+        1, "Devices that one copy is split over.", "torch samples on one device", gt=0
     )
-    enable_prefix_caching: bool = not_here(
+    gpu_memory_utilization: float | None = with_vllm(
+        None,
+        "Part of a GPU's memory to take; empty: 0.9, or 0.4 beside a learner.",
+        _VLLM,
+        gt=0,
+        le=1,
+    )
+    enable_prefix_caching: bool = with_vllm(
         True, "Share the cache of common prefixes.", "it never changes what is sampled"
     )
-    enforce_eager: bool = not_here(False, "No CUDA graphs.", _VLLM)
+    enable_chunked_prefill: bool = with_vllm(
+        True, "Read long prompts in pieces.", "torch always does"
+    )
+    enforce_eager: bool = with_vllm(False, "No CUDA graphs.", _VLLM)
+    extra_engine_args: dict[str, Any] = with_vllm(
+        dict, "Further arguments of vLLM's engine, over all others.", _VLLM
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = effect(
         "auto", "Precision of sampling; auto: what is fast on the device."
     )
@@ -56,6 +69,11 @@ class InferenceModel(Lengths):
     reasoning_parser: str | None = effect(
         "deepseek_r1", "The form of the model's thinking; empty: it stays text."
     )
+
+    @field_validator("engine_type", mode="before")
+    @classmethod
+    def _has_trinitys_other_name(cls, value: object) -> object:
+        return "vllm" if value == "vllm_async" else value
 
 
 @with_trinitys_keys("explorer.rollout_model")

@@ -4,6 +4,7 @@ Every key of the tree says what becomes of it, and there is no further way:
 
 * it **takes effect**;
 * it **takes effect on a cluster**, and has no meaning in a run on one machine;
+* it **takes effect with vLLM**, and has no meaning for a model that another sampler samples;
 * it is understood and **has no meaning here** (a knob of an engine that is not in use): a run names
   all such keys that were set, in one line at its start;
 * it is understood and **not served**: any value but the harmless default is refused, because
@@ -33,6 +34,7 @@ class Outcome(StrEnum):
 
     EFFECT = "takes effect"
     ON_A_CLUSTER = "takes effect on a Ray cluster, no meaning on one machine"
+    WITH_VLLM = "takes effect with `engine_type: vllm`, no meaning without"
     NOT_HERE = "no meaning here"
     NOT_SERVED = "not served"
 
@@ -45,6 +47,11 @@ def effect(default: Any, description: str, **options: Any) -> Any:
 def on_a_cluster(default: Any, description: str, why: str, **options: Any) -> Any:
     """A key that takes effect on a cluster; `why` ends the notice that names it elsewhere."""
     return declared(Outcome.ON_A_CLUSTER, why, default, description, options)
+
+
+def with_vllm(default: Any, description: str, why: str, **options: Any) -> Any:
+    """A key that takes effect with vLLM; `why` ends the notice that names it without."""
+    return declared(Outcome.WITH_VLLM, why, default, description, options)
 
 
 def not_here(default: Any, description: str, why: str, **options: Any) -> Any:

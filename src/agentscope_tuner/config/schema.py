@@ -6,15 +6,16 @@ of this tuner's own (`seed`, `deterministic`, `model.lora`, `trainer.keep_last`,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from agentscope_tuner.config.algorithm import Algorithm
 from agentscope_tuner.config.buffer import Buffer, DataProcessor
 from agentscope_tuner.config.explorer import AuxiliaryModel, Explorer, InferenceModel
-from agentscope_tuner.config.keys import Outcome, Section, effect, values_of
+from agentscope_tuner.config.keys import Key, Outcome, Section, effect, values_of
 from agentscope_tuner.config.model import Model
 from agentscope_tuner.config.stop import Alerts, Stop
 from agentscope_tuner.config.trainer import Cluster, Monitor, Synchronizer, Trainer
@@ -25,7 +26,7 @@ DEFAULT_RESPONSE_TOKENS = 8192
 LONGEST_NAME = 200
 """Bytes of a run's or a project's name: file systems take 255, and a number may be added."""
 _SERVERS_OWN = {
-    *("dtype", "enable_thinking", "kv_cache_memory_bytes", "max_prompt_tokens"),
+    *("dtype", "enable_thinking", "engine_type", "kv_cache_memory_bytes", "max_prompt_tokens"),
     *("reasoning_parser", "tool_call_parser"),
 }
 """Keys of an auxiliary model that only a model on this machine reads."""
@@ -33,6 +34,7 @@ _SERVERS_OWN = {
 _LOCAL_KEYS = {
     *("trainer.dtype", "trainer.use_dynamic_bsz", "trainer.max_token_len_per_gpu"),
     *("explorer.rollout_model.dtype", "explorer.rollout_model.kv_cache_memory_bytes"),
+    "explorer.rollout_model.engine_type",
     *("model.lora.alpha", "model.lora.target_modules"),
 }
 """Keys that only a learner or a sampler on this machine reads."""
@@ -58,6 +60,9 @@ class ChatModelSettings:
     dtype: Literal["auto", "bfloat16", "float16", "float32"]
     kv_cache_memory_bytes: int | None
     """None: a part of what is free."""
+    engine_type: Literal["torch", "vllm"]
+    vllm: Mapping[str, Any]
+    """The keys of vLLM alone, by name."""
     enable_thinking: bool | None
     tool_call_parser: str | None
     reasoning_parser: str | None
@@ -162,6 +167,10 @@ class Config(Section):
         return {
             "dtype": model.dtype,
             "kv_cache_memory_bytes": model.kv_cache_memory_bytes,
+            "engine_type": model.engine_type,
+            "vllm": {
+                key.name: key.value for key in values_of(model) if key.outcome is Outcome.WITH_VLLM
+            },
             "enable_thinking": model.enable_thinking,
             "tool_call_parser": model.tool_call_parser,
             "reasoning_parser": model.reasoning_parser,
@@ -194,12 +203,22 @@ def _for_the_other_place(config: Config) -> dict[str, list[str]]:
     return {why: names} if names else {}
 
 
+def _model_of(key: Key, config: Config) -> InferenceModel:
+    """The model that a key below `explorer` is about."""
+    if "auxiliary_models" in key.path:
+        return config.explorer.auxiliary_models[int(key.path[2])]
+    return config.explorer.rollout_model
+
+
 def notices(config: Config, *, on_cluster: bool = False) -> list[str]:
     """One line that names every key that was set and has no meaning here, if there is any."""
     idle: dict[str, list[str]] = {}
     without = {Outcome.NOT_HERE} if on_cluster else {Outcome.NOT_HERE, Outcome.ON_A_CLUSTER}
     for key in values_of(config):
-        if key.outcome in without and key.is_set:
+        idles = key.outcome in without or (
+            key.outcome is Outcome.WITH_VLLM and _model_of(key, config).engine_type != "vllm"
+        )
+        if idles and key.is_set:
             idle.setdefault(key.why, []).append(key.name)
     if config.mode in ("explore", "bench"):
         idle |= _for_training_alone(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -28,10 +29,17 @@ from agentscope_tuner.inference.loading import (
     resolve_model,
 )
 from agentscope_tuner.inference.model_runner import default_dtype
+from agentscope_tuner.inference.queued_sampler import QueuedSampler
 from agentscope_tuner.inference.torch_sampler import TorchSampler
+from agentscope_tuner.inference.vllm_engine import VllmSettings
+from agentscope_tuner.inference.vllm_installed import installed_version
+from agentscope_tuner.inference.vllm_sampler import VllmSampler
 
 POLICY = "policy"
 """What requests call the model that is tuned."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +102,34 @@ def training_dtype(config: Config, device: torch.device) -> torch.dtype:
 def start_sampler(
     settings: ChatModelSettings,
     files: ModelFiles,
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor] | None,
     device: torch.device,
     deterministic: bool,
-) -> TorchSampler:
-    """Load a model's weights into a sampler."""
+) -> QueuedSampler:
+    """A sampler with these weights; None: those of the files, and no learner is beside it.
+
+    Raises InputError if vLLM is to sample and cannot.
+    """
+    if _samples_with_vllm(settings, device):
+        if deterministic:
+            raise InputError(
+                "deterministic has no counterpart in vLLM, whose draws depend on what runs beside "
+                "them: take engine_type torch."
+            )
+        return VllmSampler(
+            files.directory,
+            weights,
+            files.tokenizer,
+            VllmSettings(**settings.vllm),
+            device=device,
+            dtype=sampling_dtype(settings, device),
+            max_model_len=max_length(settings, files.config),
+            cache_bytes=settings.kv_cache_memory_bytes,
+            shares_device=weights is not None,
+        )
+    if weights is None:
+        loaded = load_model(files.directory, sampling_dtype(settings, device))
+        weights = dict(loaded.named_parameters())
     return TorchSampler(
         files.config,
         weights,
@@ -109,6 +140,20 @@ def start_sampler(
         cache_bytes=settings.kv_cache_memory_bytes,
         deterministic=deterministic,
     )
+
+
+def _samples_with_vllm(settings: ChatModelSettings, device: torch.device) -> bool:
+    """On a machine without a GPU a configuration made for vLLM runs without it."""
+    if settings.engine_type != "vllm":
+        return False
+    if installed_version() is None and device.type != "cuda":
+        _log.warning(
+            "engine_type is vllm, which is not installed here: torch samples %s, and what is set "
+            "for vLLM alone has no meaning",
+            settings.model_path,
+        )
+        return False
+    return True
 
 
 def serve(
@@ -163,18 +208,16 @@ def auxiliary_models(
     opened: AsyncExitStack,
 ) -> dict[str, ServedModel | RemoteModel]:
     """The models that are not tuned; equal paths share one sampler, which `opened` closes."""
-    samplers: dict[tuple[str, str, int | None], TorchSampler] = {}
+    samplers: dict[tuple[str, str, int | None, str], QueuedSampler] = {}
     models: dict[str, ServedModel | RemoteModel] = {}
     for name, model in settings.items():
         if model.base_url is not None:
             models[name] = _remote(name, model)
             continue
         files = ModelFiles.find(model.model_path)
-        key = (model.model_path, model.dtype, model.max_model_len)
+        key = (model.model_path, model.dtype, model.max_model_len, model.engine_type)
         if key not in samplers:
-            loaded = load_model(files.directory, sampling_dtype(model, device))
-            weights = dict(loaded.named_parameters())
-            samplers[key] = start_sampler(model, files, weights, device, deterministic)
+            samplers[key] = start_sampler(model, files, None, device, deterministic)
             opened.push_async_callback(samplers[key].close)
         models[name] = serve(name, model, files, samplers[key])
     return models

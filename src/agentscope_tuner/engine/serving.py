@@ -20,13 +20,11 @@ from agentscope_tuner.config.schema import ChatModelSettings
 from agentscope_tuner.engine.models import (
     ModelFiles,
     default_device,
-    sampling_dtype,
     serve,
     start_sampler,
 )
 from agentscope_tuner.engine.run_directory import CONFIG_FILE
 from agentscope_tuner.engine.source import find_source, short_name
-from agentscope_tuner.inference.loading import load_model
 
 
 def settings_of(given: str) -> tuple[str, ChatModelSettings]:
@@ -47,8 +45,7 @@ def settings_of(given: str) -> tuple[str, ChatModelSettings]:
 async def serving(name: str, settings: ChatModelSettings) -> AsyncIterator[ChatService]:
     """Load a model and serve it. Raises InputError if it is none that can be served."""
     files, device = ModelFiles.find(settings.model_path), default_device()
-    weights = dict(load_model(files.directory, sampling_dtype(settings, device)).named_parameters())
-    sampler = start_sampler(settings, files, weights, device, deterministic=False)
+    sampler = start_sampler(settings, files, None, device, deterministic=False)
     try:
         service = ChatService(serve(name, settings, files, sampler))
         yield service

@@ -9,7 +9,7 @@ random number for every token of the vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,16 +98,57 @@ def draw(
             draws[row] = Draw(token, logprob)
     for row in other:
         draws[row] = _draw_one(logits_BV[row].float(), distributions[row])
-    if any(math.isnan(drawn.logprob) for drawn in draws.values()):
+    refuse_not_finite(draws.values())
+    return [draws[row] for row in range(len(distributions))]
+
+
+def refuse_not_finite(draws: Iterable[Draw]) -> None:
+    """Raise RunError if the logits that these were drawn from are not finite."""
+    if any(math.isnan(drawn.logprob) for drawn in draws):
         raise RunError(
             "the model's logits are not finite; if this happens after some steps of training, "
             "the learning rate is too high"
         )
-    return [draws[row] for row in range(len(distributions))]
+
+
+def narrowed(logits_V: Tensor, distribution: Distribution) -> tuple[Tensor, Draw]:
+    """One row (fp32) for who draws elsewhere: divided by the temperature, its softmax is what
+    is to be drawn from.
+
+    With it what is known of the draw before it is made: its token and log-probability are not.
+    """
+    kept = _keep(logits_V, distribution)
+    row_V = torch.full_like(logits_V, -torch.inf)
+    ids = slice(None) if kept.ids is None else kept.ids
+    row_V[ids] = kept.p.log() * (distribution.temperature or 1.0)
+    return row_V, Draw(-1, math.nan, kept.forced, kept.support, kept.top)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What may be drawn from one row."""
+
+    ids: Tensor | None
+    """None: the whole vocabulary."""
+    p: Tensor
+    """Probabilities, up to a common factor."""
+    support: Support | None
+    forced: bool
+    top: list[tuple[int, float]]
 
 
 def _draw_one(logits_V: Tensor, distribution: Distribution) -> Draw:
     """Draw from one row (fp32) whatever the distribution asks for."""
+    kept = _keep(logits_V, distribution)
+    p = kept.p
+    uniform = torch.tensor([distribution.uniform], dtype=torch.float64, device=p.device)
+    at = int(search(p[None], uniform))
+    logprob = float((p[at] / p.sum()).log())
+    token = at if kept.ids is None else int(kept.ids[at])
+    return Draw(token, logprob, kept.forced, kept.support, kept.top)
+
+
+def _keep(logits_V: Tensor, distribution: Distribution) -> _Kept:
     allowed, support, forced = distribution.allowed, None, False
     if distribution.change is not None:
         logits_V = logits_V.clone()
@@ -120,21 +161,17 @@ def _draw_one(logits_V: Tensor, distribution: Distribution) -> Draw:
     logps_V = (logits_V / (distribution.temperature or 1.0)).log_softmax(-1)
     top = _top_logprobs(logps_V, distribution.top_logprobs)
     if distribution.temperature == 0:
-        return Draw(int(logps_V.argmax()), 0.0, True, None, top)
+        best = logps_V.argmax()[None]
+        return _Kept(best, logps_V.new_ones(1), None, True, top)
     if distribution.min_p > 0 or distribution.top_k > 0:
         logps_V = _truncated(logps_V, distribution)
         kept = np.flatnonzero(logps_V.isfinite().cpu().numpy())
         support, forced = as_support(kept, len(logits_V)), len(kept) == 1
-    if distribution.top_p < 1:
-        ids, p = _nucleus(logps_V.exp(), distribution.top_p)
-        forced = len(ids) == 1
-        support = as_support(np.sort(ids.cpu().numpy()), len(logits_V))
-    else:
-        ids, p = None, logps_V.exp()
-    uniform = torch.tensor([distribution.uniform], dtype=torch.float64, device=p.device)
-    at = int(search(p[None], uniform))
-    logprob = float((p[at] / p.sum()).log())
-    return Draw(at if ids is None else int(ids[at]), logprob, forced, support, top)
+    if distribution.top_p == 1:
+        return _Kept(None, logps_V.exp(), support, forced, top)
+    ids, p = _nucleus(logps_V.exp(), distribution.top_p)
+    support = as_support(np.sort(ids.cpu().numpy()), len(logits_V))
+    return _Kept(ids, p, support, len(ids) == 1, top)
 
 
 def _truncated(logps_V: Tensor, distribution: Distribution) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -64,6 +64,29 @@ class ModelRunner:
             max_running=max_running,
             prefill_tokens=prefill_tokens,
         )
+
+    @property
+    def running(self) -> Collection[Request]:
+        """See `Runner`."""
+        return self.scheduler.running
+
+    @property
+    def waiting(self) -> Collection[Request]:
+        """See `Runner`."""
+        return self.scheduler.waiting
+
+    def add(self, request: Request) -> None:
+        """See `Runner`."""
+        self.scheduler.waiting.append(request)
+
+    def stats(self) -> dict[str, float]:
+        """See `Runner`."""
+        return {
+            "sampled_tokens": self.sampled_tokens,
+            "prefill_tokens": self.prefill_tokens,
+            "cached_tokens": self.scheduler.cached_tokens,
+            "busy_seconds": self.busy_seconds,
+        }
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Take new weights and forget all cached keys and values. No request may be running."""

@@ -33,6 +33,7 @@ from agentscope_tuner.training.memory import activation_bytes_per_token
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import DEFAULT_PACK_SIZE, PackSize, pack_batch
+from agentscope_tuner.training.recomputation import recompute_activations
 from agentscope_tuner.training.token_metrics import TokenMetrics
 from agentscope_tuner.training.updates import Updates
 
@@ -63,7 +64,7 @@ class LocalCritic:
         model.set_output_embeddings(nn.Identity())
         if lora is not None:
             add_adapters(model, lora)
-        model.activation_checkpointing_enable()  # takes effect in training mode only
+        recompute_activations(model)
         self._masters = MasterWeights(model, compute_dtype)
         self.head = nn.Linear(model.config.get_text_config().hidden_size, 1, device=self.device)
         nn.init.zeros_(self.head.weight)

@@ -40,6 +40,7 @@ from agentscope_tuner.training.packing import (
     without_gradient,
 )
 from agentscope_tuner.training.reading import Columns, Reader
+from agentscope_tuner.training.recomputation import recompute_activations
 from agentscope_tuner.training.saving import save_model_directory
 from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 from agentscope_tuner.training.updates import Updates
@@ -75,7 +76,7 @@ class LocalLearner:
         self.pack_size = pack_size
         self._tokenizer = tokenizer
         self._adapters = None if lora is None else add_adapters(model, lora)
-        model.activation_checkpointing_enable()  # takes effect in training mode only
+        recompute_activations(model)
         self._masters = MasterWeights(model, compute_dtype)
         self._updates = Updates(self._masters.by_name, optimizer)
         per_token = activation_bytes_per_token(self.model)

@@ -20,17 +20,20 @@ class Node:
         return f"{self.address} ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
 
 
-def samplers_resources(nodes: Sequence[Node], samplers: int) -> dict[str, float]:
-    """What each of so many samplers gets: a GPU if any node has one, else as many processors as
-    leave room for all of them.
+def samplers_resources(
+    nodes: Sequence[Node], samplers: int, gpus_each: int = 1
+) -> dict[str, float]:
+    """What each of so many samplers gets: `gpus_each` of one node if any node has GPUs, else as
+    many processors as leave room for all of them.
 
     Raises InputError, with what is asked and what there is, if they do not fit.
     """
     gpus = any(node.gpus for node in nodes)
     if gpus:
-        if sum(int(node.gpus) for node in nodes) < samplers:
-            raise InputError(_too_many(nodes, samplers, "a GPU"))
-        return {"num_cpus": 1, "num_gpus": 1}
+        if sum(int(node.gpus // gpus_each) for node in nodes) < samplers:
+            each = "a GPU" if gpus_each == 1 else f"{gpus_each} GPUs of one machine"
+            raise InputError(_too_many(nodes, samplers, each))
+        return {"num_cpus": 1, "num_gpus": gpus_each}
     sizes = range(int(max((node.cpus for node in nodes), default=0)), 0, -1)
     for cpus in sizes:
         if sum(int(node.cpus // cpus) for node in nodes) >= samplers:

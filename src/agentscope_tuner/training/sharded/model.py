@@ -19,6 +19,7 @@ from agentscope_tuner.training.columns import frozen_columns
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import DEFAULT_PACK_SIZE, PackSize, pack_batch
 from agentscope_tuner.training.reading import Columns, Part, Reader
+from agentscope_tuner.training.recomputation import recompute_activations
 from agentscope_tuner.training.sharded.deal import packs_of
 from agentscope_tuner.training.sharded.shards import STATES, shard
 
@@ -44,7 +45,7 @@ class ShardedModel:
         self.pack_size = pack_size
         self.rank, self.world = mesh.get_local_rank(), mesh.size()
         self.group = mesh.get_group()
-        model.activation_checkpointing_enable()  # takes effect in training mode only
+        recompute_activations(model)
         shard(model, mesh, compute_dtype, precise)
         self.states: Callable[[Pack], Tensor] = getattr(model, STATES)
         """Hidden states [N, E] that a pack's trained tokens are predicted from."""
