@@ -67,6 +67,10 @@ def said_alike(step: int, rollout: Rollout) -> None:
         rollout.response = f"the final answer to it is {Random(rollout.id).choice(WORDS)}"
 
 
+def a_little_better(step: int, task: int, sample: int) -> float:
+    return 0.5 * (sample % 2) + 0.01 * step
+
+
 def as_at_the_beginning(step: int, task: int, sample: int) -> float:
     return float(sample % 2)
 
@@ -230,3 +234,11 @@ def test_a_finding_as_json_has_all_of_it(tmp_path: Path) -> None:
     plain = json.loads(json.dumps(finding.plain()))
     assert set(plain) == {"rule", "severity", "what", "evidence", "do", "rollouts"}
     assert plain["rollouts"][0]["step"] == 8
+
+
+def test_held_out_tasks_that_may_have_gained_as_much_are_not_called_flat(tmp_path: Path) -> None:
+    # Training gains some 0.05, the held-out tasks 0.05 ± 0.035.
+    made = RunOf(reward=a_little_better, held_out={0: 0.3, 8: 0.35})
+    rules = [finding.rule for finding in found_in(made, tmp_path)]
+    assert "within-the-error" in rules
+    assert "held-out-flat" not in rules

@@ -261,6 +261,15 @@ def test_a_running_run_is_followed_and_the_page_does_not_jump(browser, serve, tm
     assert browser.problems() == []
 
 
+def test_a_pictures_words_are_legible_on_a_telephone(page):
+    page.resize(390, 800)
+    go(page, "rollout", "Time", **ROLLOUT)
+    page.wait("document.querySelector('.timeline text')")
+    height = "document.querySelector('.timeline text').getBoundingClientRect().height"
+    assert page.run(height) >= 12
+    page.resize(1280, 900)
+
+
 _FOREIGN = 'main a:not([href^="#/"])'
 
 

@@ -1,5 +1,5 @@
 // What was said, as people read it: results beside their calls, long things folded.
-import { h, seconds, svg, tableBehind } from "./dom.js";
+import { h, pictureWidth, seconds, svg, tableBehind } from "./dom.js";
 
 const LONG = 1500;
 
@@ -64,18 +64,19 @@ export function timeline(rollout) {
   if (!rollout.began || !known.length) return h("p", { class: "quiet" }, "No times were recorded.");
   const rows = ["model", "auxiliary", "judge"].filter((kind) => known.some((s) => s[0] === kind));
   const total = rollout.seconds || 1e-9, height = rows.length * 24 + 20;
-  const x = (unix) => 90 + Math.max(0, Math.min(1, (unix - rollout.began) / total)) * 700;
-  const picture = svg("svg", { viewBox: `0 0 800 ${height}`, class: "timeline", role: "img", "aria-label": "Timeline" },
+  const width = pictureWidth(), end = width - 10;
+  const x = (unix) => 90 + Math.max(0, Math.min(1, (unix - rollout.began) / total)) * (end - 90);
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "timeline", role: "img", "aria-label": "Timeline" },
     rows.map((kind, i) => [
       svg("text", { x: 0, y: i * 24 + 16 }, kind),
-      svg("line", { x1: 90, x2: 790, y1: i * 24 + 22, y2: i * 24 + 22 }),
+      svg("line", { x1: 90, x2: end, y1: i * 24 + 22, y2: i * 24 + 22 }),
       known.filter((s) => s[0] === kind).map(([, label, began, length]) =>
         svg("rect", { class: kind, x: x(began), y: i * 24 + 3, height: 16, rx: 2,
           width: Math.max(2, x(began + length) - x(began)) },
         svg("title", {}, `${label}: ${seconds(length)}, from ${seconds(began - rollout.began)} on`))),
     ]),
     svg("text", { x: 90, y: height - 3 }, "0"),
-    svg("text", { x: 790, y: height - 3, class: "end" }, seconds(rollout.seconds)));
+    svg("text", { x: end, y: height - 3, class: "end" }, seconds(rollout.seconds)));
   const model = calls.reduce((sum, call) => sum + call.seconds, 0);
   const other = Math.max(0, rollout.seconds - model - (rollout.judge_seconds || 0));
   return h("div", {},

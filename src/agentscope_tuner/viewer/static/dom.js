@@ -38,6 +38,9 @@ export const h = (tag, props, ...children) =>
 export const svg = (tag, props, ...children) =>
   build(document.createElementNS(SVG, tag), props, children);
 
+// In units of a picture's own, so that its words are as large on a telephone as elsewhere.
+export const pictureWidth = () => Math.min(800, Math.max(320, innerWidth - 30));
+
 export const link = (page, params, ...children) => h("a", { href: address(page, params) }, children);
 
 export function address(page, params) {

@@ -109,7 +109,11 @@ function metricSections(help, page) {
   return sections.filter((s) => s.metrics.length);
 }
 
-const varies = (values) => new Set(values.filter((v) => v !== null)).size > 1;
+// What only rounding moves stands still.
+function varies(values) {
+  const known = values.filter((v) => v !== null), low = Math.min(...known), high = Math.max(...known);
+  return high - low > 1e-6 * Math.max(Math.abs(low), Math.abs(high));
+}
 
 const SIGNS = { high: "▲", medium: "◆", low: "●" };
 

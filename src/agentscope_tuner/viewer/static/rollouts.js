@@ -2,7 +2,7 @@
 import { histogram } from "./charts.js";
 import { conversation, timeline } from "./conversation.js";
 import { isReport, load } from "./data.js";
-import { address, copyButton, h, link, number, seconds, svg, table, tableBehind, visible, when } from "./dom.js";
+import { address, copyButton, h, link, number, pictureWidth, seconds, svg, table, tableBehind, visible, when } from "./dom.js";
 import { choice, extent, facts, filterField, heading, lineFacts, problem, reward, rewardClass, rolloutLink, section, stepName, withParam } from "./parts.js";
 import { branchTokens, strip } from "./strip.js";
 
@@ -121,6 +121,9 @@ const learnt = (rollout) => [
   rollout.left_out && ["left out by", rollout.left_out],
 ].filter(Boolean);
 
+const reason = (rollout) => rollout.explanation &&
+  h("blockquote", {}, h("span", { class: "quiet small" }, "the judge: "), rollout.explanation);
+
 // The branch that is shown first: the one that the last call ended.
 function leaves(rollout) {
   const { segments } = rollout.trajectory;
@@ -162,7 +165,7 @@ export async function group(route) {
     if (leaf === null) return h("article", {}, head, problem({ message: rollout.error?.message || "It never called the model." }));
     const made = strip(branchTokens(rollout, leaf), { layer, from: data.shared, label: `Rollout ${i}` });
     strips.push(made);
-    return h("article", {}, head, rollout.explanation && h("blockquote", {}, rollout.explanation),
+    return h("article", {}, head, reason(rollout),
       rollout.error && problem(rollout.error), made.body, made.detail);
   };
   const columns = picked.map(column);
@@ -223,7 +226,7 @@ export async function rollout(route) {
     facts([["reward", number(found.reward)], ...learnt(found), ["advantage", number(found.advantage)], ...lineFacts(line),
       ["began", when(found.began)], found.attempts > 1 && ["attempts", number(found.attempts)],
       ...Object.entries(found.metrics).map(([name, value]) => [name, number(value)])]),
-    found.explanation && h("blockquote", {}, found.explanation),
+    reason(found),
     found.error && h("div", { class: "problem", role: "alert" }, `${found.error.kind}: ${found.error.message}`,
       found.error.traceback && h("details", {}, h("summary", {}, "traceback"), h("pre", {}, found.error.traceback))),
     noTokenizer(data),
@@ -246,7 +249,8 @@ export async function task(route) {
   const data = await load("task", { run, task: digest });
   const range = extent(data.rollouts);
   const steps = [...new Set(data.rollouts.map((l) => l.step))];
-  const x = (step_) => 50 + (steps.length > 1 ? steps.indexOf(step_) / (steps.length - 1) : 0.5) * 700;
+  const width = pictureWidth();
+  const x = (step_) => 50 + (steps.length > 1 ? steps.indexOf(step_) / (steps.length - 1) : 0.5) * (width - 100);
   const y = (value) => 130 - (range[1] > range[0] ? (value - range[0]) / (range[1] - range[0]) : 0.5) * 110;
   const seen = new Map();
   const dots = data.rollouts.filter((l) => l.reward !== null).map((l) => {
@@ -255,9 +259,9 @@ export async function task(route) {
     return svg("circle", { cx: x(l.step) + (nth % 12) * 9 - 9, cy: y(l.reward), r: 4, class: `${rewardClass(l.reward, ...range)}${l.set ? " held" : ""}` },
       svg("title", {}, `${stepName(l.step, l.set)}: ${number(l.reward)}`));
   });
-  const picture = svg("svg", { viewBox: "0 0 800 160", class: "dots", role: "img", "aria-label": "Reward of this task over the steps" },
+  const picture = svg("svg", { viewBox: `0 0 ${width} 160`, class: "dots", role: "img", "aria-label": "Reward of this task over the steps" },
     [range[0], range[1]].map((v) => svg("text", { x: 0, y: y(v) + 4 }, number(v))),
-    steps.filter((_, i) => i % Math.ceil(steps.length / 12) === 0).map((s) => svg("text", { x: x(s), y: 156, class: "mid" }, s)), dots);
+    steps.filter((_, i) => i % Math.ceil((steps.length * 66) / width) === 0).map((s) => svg("text", { x: x(s), y: 156, class: "mid" }, s)), dots);
   const rows = data.rollouts.map((l) => h("tr", { "data-go": address("rollout", { run, step: l.step, set: l.set, id: l.id }) },
     h("td", {}, rolloutLink(run, l, stepName(l.step, l.set))), h("td", {}, reward(l, range)), h("td", { class: "answer" }, l.answer || "–")));
   return {
