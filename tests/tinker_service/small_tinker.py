@@ -6,13 +6,11 @@ training run are done in the order of their `seq_id`, in which they need not arr
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -26,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tinker.proto import tinker_public_pb2 as pb
 from tinker_adapters import TrainingRun, draw, prompt_logprobs, target_logprobs
+from tinker_operations import Operations, Result, Training
 from tinker_wire import UserError, forward_backward_output, from_csr, read_rows, sample_response
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -34,23 +33,8 @@ from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.listening import listen
 
 KEY = "tml-of-the-tests"
-LONGEST_POLL_S = 20.0
 MOST_DATA = 8
 """Of a request: clients send more in pieces, which arrive in any order."""
-
-Result = bytes | dict[str, Any]
-"""Protobuf, or JSON."""
-
-
-@dataclass
-class Training:
-    """A training run and the order of its operations."""
-
-    model_id: str
-    base_model: str
-    run: TrainingRun
-    next_seq: int = 1
-    turn: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
 @dataclass(frozen=True)
@@ -73,9 +57,8 @@ class Service:
         self.operations: list[str] = []
         """The names of those that were asked for."""
         self.url = ""
-        self._results: dict[str, asyncio.Task[Result]] = {}
+        self.computing = Operations()
         self._numbers = count()
-        self._worker = ThreadPoolExecutor(1)
 
     def app(self) -> Starlette:
         """The service as an application."""
@@ -103,7 +86,7 @@ class Service:
             Route("/api/v1/get_server_capabilities", self._capabilities),
             Route("/api/v1/samplers/{name}", self._sampler),
             Route("/api/v1/sessions/{name}/finish", self._finish, methods=["POST"]),
-            Route("/api/v1/retrieve_future", self._retrieve, methods=["POST"]),
+            Route("/api/v1/retrieve_future", self.computing.retrieve, methods=["POST"]),
         ]
         return Starlette(routes=routes)
 
@@ -119,19 +102,6 @@ class Service:
             return JSONResponse(verb(asked))
         except UserError as error:
             return JSONResponse({"detail": str(error)}, status_code=422)
-
-    async def _retrieve(self, request: Request) -> Response:
-        task = self._results[(await request.json())["request_id"]]
-        await asyncio.wait([task], timeout=LONGEST_POLL_S)
-        if not task.done():
-            return JSONResponse({"type": "try_again", "queue_state": "active"})
-        if (error := task.exception()) is not None:
-            category = "user" if isinstance(error, UserError) else "server"
-            return JSONResponse({"error": str(error) or repr(error), "category": category})
-        result = task.result()
-        if isinstance(result, bytes):
-            return Response(result, media_type="application/x-protobuf")
-        return JSONResponse(result)
 
     async def _capabilities(self, request: Request) -> Response:
         models = [
@@ -154,32 +124,6 @@ class Service:
     async def _finish(self, request: Request) -> Response:
         return Response(status_code=204)
 
-    def _later(self, work: Awaitable[Result], **more: Any) -> dict[str, Any]:
-        """Do some work, and say under which id its result will be."""
-        name = f"request-{next(self._numbers)}"
-        self._results[name] = asyncio.ensure_future(work)
-        return {"request_id": name, **more}
-
-    async def _compute(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
-
-    def _in_turn(
-        self, model_id: str, seq_id: int, work: Callable[[Training], Result]
-    ) -> dict[str, Any]:
-        training = self.trainings[model_id]
-
-        async def wait_and_work() -> Result:
-            async with training.turn:
-                await training.turn.wait_for(lambda: training.next_seq == seq_id)
-            try:
-                return await self._compute(lambda: work(training))
-            finally:
-                async with training.turn:
-                    training.next_seq += 1
-                    training.turn.notify_all()
-
-        return self._later(wait_and_work(), model_id=model_id)
-
     def _base(self, name: str) -> PreTrainedModel:
         if name not in self.bases:
             raise UserError(f"there is no model {name}")
@@ -194,7 +138,7 @@ class Service:
         base = self._base(asked["base_model"])
         run = TrainingRun(base, asked["lora_config"])
         model_id = self._begin(asked, asked["base_model"], run)
-        return self._later(_done({"model_id": model_id}), model_id=model_id)
+        return self.computing.done({"model_id": model_id}, model_id=model_id)
 
     def _get_info(self, asked: Any) -> Any:
         training = self.trainings[asked["model_id"]]
@@ -206,22 +150,28 @@ class Service:
         }
 
     def _forward_backward(self, asked: pb.ForwardBackwardRequest) -> Any:
-        def work(training: Training) -> Result:
+        training = self.trainings[asked.model_id]
+
+        def work() -> Result:
             rows = read_rows(asked)
             found = training.run.forward_backward(rows, backward=not asked.forward_only)
             return forward_backward_output(*found)
 
-        return self._in_turn(asked.model_id, asked.seq_id, work)
+        return self.computing.in_turn(training, asked.seq_id, work)
 
     def _optim_step(self, asked: Any) -> Any:
-        def work(training: Training) -> Result:
+        training = self.trainings[asked["model_id"]]
+
+        def work() -> Result:
             training.run.optim_step(asked["adam_params"])
             return {"metrics": {}}
 
-        return self._in_turn(asked["model_id"], asked["seq_id"], work)
+        return self.computing.in_turn(training, asked["seq_id"], work)
 
     def _save(self, kind: str, asked: Any) -> Any:
-        def work(training: Training) -> Result:
+        training = self.trainings[asked["model_id"]]
+
+        def work() -> Result:
             run = training.run
             optimizer = copy.deepcopy(run.optimizer.state_dict()) if kind == "weights" else None
             saved = Saved(training, run.snapshot(), optimizer)
@@ -233,7 +183,7 @@ class Service:
             self.saved[address] = saved
             return {"path": address}
 
-        return self._in_turn(asked["model_id"], asked["seq_id"], work)
+        return self.computing.in_turn(training, asked["seq_id"], work)
 
     def _load_weights(self, asked: Any) -> Any:
         if asked["path"] not in self.saved:
@@ -245,7 +195,7 @@ class Service:
         if asked["optimizer"] and saved.optimizer is not None:
             run.optimizer.load_state_dict(saved.optimizer)
         model_id = self._begin(asked, source.base_model, run)
-        return self._later(_done({"model_id": model_id, "path": asked["path"]}))
+        return self.computing.done({"model_id": model_id, "path": asked["path"]})
 
     def _create_sampling_session(self, asked: Any) -> Any:
         name = f"{asked['session_id']}:sample:{asked['sampling_session_seq_id']}"
@@ -267,7 +217,7 @@ class Service:
 
         number = next(self._numbers)
         ids = [f"sequence-{number}-{index}" for index in range(asked["num_samples"])]
-        return self._later(self._compute(work), sample_sequence_ids=ids)
+        return self.computing.compute(work, sample_sequence_ids=ids)
 
     def _drawn(self, model: torch.nn.Module, prompt: list[int], asked: Mapping[str, Any]) -> bytes:
         params = asked["sampling_params"]
@@ -297,10 +247,6 @@ def _targets(asked: Mapping[str, Any]) -> Tensor:
     return from_csr(crow, columns, asked["data"], asked["shape"], pad=-1)
 
 
-async def _done(result: Result) -> Result:
-    return result
-
-
 @contextmanager
 def serving(*directories: Path) -> Iterator[Service]:
     """Serve models while the block runs, in a thread of their own."""
@@ -318,4 +264,4 @@ def serving(*directories: Path) -> Iterator[Service]:
     finally:
         server.should_exit = True
         thread.join()
-        service._worker.shutdown()
+        service.computing.close()

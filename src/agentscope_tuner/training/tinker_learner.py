@@ -8,11 +8,9 @@ adapters is the loss's own.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import tinker
 import torch
 from tinker import types
@@ -22,7 +20,6 @@ from transformers import PreTrainedTokenizerBase
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.tokens import Tokens
-from agentscope_tuner.inference.tinker_rows import among, ids_of, zeros_like
 from agentscope_tuner.inference.tinker_service import (
     SavedAtService,
     TinkerService,
@@ -33,6 +30,13 @@ from agentscope_tuner.training.chains import chains
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import without_gradient
+from agentscope_tuner.training.tinker_data import (
+    data_of,
+    in_order,
+    logprobs_under,
+    rows_of,
+    trained,
+)
 from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 
 CONFIGURATION = ("config.json", "generation_config.json")
@@ -92,13 +96,13 @@ class TinkerLearner:
         metrics = TokenMetrics()
         total = 0.0
         if packs:
-            rows_N = _rows(packs)
+            rows_N = rows_of(packs)
             columns = {name: column[rows_N] for name, column in batch.columns.items()}
 
             def loss_of(
                 data: list[types.Datum], logprobs: list[Tensor]
             ) -> tuple[Tensor, dict[str, float]]:
-                logprobs_N = _trained(packs, logprobs)
+                logprobs_N = trained(packs, logprobs)
                 unknown_N = torch.full_like(logprobs_N.detach(), torch.nan)
                 loss_N, extra = algorithm.loss(Tokens(logprobs_N, unknown_N, columns))
                 learnt["learner"][rows_N] = logprobs_N.detach()
@@ -106,7 +110,7 @@ class TinkerLearner:
                 metrics.add_all(extra)
                 return (columns["weight"] * loss_N).sum(), {}
 
-            future = self._training.forward_backward_custom(_data(packs), loss_of)
+            future = self._training.forward_backward_custom(data_of(packs), loss_of)
             total = wait(future, "compute a gradient").metrics["loss:sum"]
             self._has_gradient = True
         batch.columns |= learnt
@@ -159,88 +163,12 @@ class TinkerLearner:
         self._service.close()
 
     def _logprobs(self, batch: Batch, packs: Sequence[Pack]) -> Tensor:
-        out = wait(self._training.forward(_data(packs), "cross_entropy"), "compute probabilities")
-        found = [output["logprobs"].to_torch() for output in out.loss_fn_outputs]
-        return _in_order(batch, packs, _trained(packs, found))
+        future = self._training.forward(data_of(packs), "cross_entropy")
+        outputs = wait(future, "compute probabilities").loss_fn_outputs
+        found = [output["logprobs"].to_torch() for output in outputs]
+        return in_order(batch, packs, trained(packs, found))
 
     def _reference(self, batch: Batch, packs: Sequence[Pack]) -> Tensor:
         if self._untuned is None:
             self._untuned = self._service.untuned()
-        futures = [self._reference_of(self._untuned, pack) for pack in packs]
-        found = [read(wait(future, "compute probabilities")) for future, read in futures]
-        return _in_order(batch, packs, _trained(packs, found))
-
-    def _reference_of(
-        self, untuned: tinker.SamplingClient, pack: Pack
-    ) -> tuple[Any, Callable[[Any], Tensor]]:
-        """What is asked for the values of one pack, and how they are read off the answer."""
-        tokens = types.ModelInput.from_ints(_tokens(pack))
-        if not pack.supports:
-            return untuned.compute_logprobs(tokens), lambda found: torch.tensor(found[1:])
-        future = untuned.sample(
-            tokens, 1, types.SamplingParams(max_tokens=1), target_prompt_logprobs=ids_of(_ids(pack))
-        )
-        return future, lambda found: found.target_prompt_logprobs.to_torch()
-
-
-def _data(packs: Sequence[Pack]) -> list[types.Datum]:
-    return [_datum(pack) for pack in packs]
-
-
-def _datum(pack: Pack) -> types.Datum:
-    *inputs, _ = tokens = _tokens(pack)
-    length = len(inputs)
-    if pack.supports:
-        targets, weights = ids_of(rows := _ids(pack)), zeros_like(rows)
-    else:
-        targets = types.TensorData(tokens[1:], "int64", [length])
-        weights = types.TensorData([0.0] * length, "float32", [length])
-    return types.Datum(
-        model_input=types.ModelInput.from_ints(inputs),
-        loss_fn_inputs={"target_tokens": targets, "weights": weights},
-    )
-
-
-def _ids(pack: Pack) -> list[list[int]]:
-    """What is asked for behind each of a pack's tokens: the one that follows, or all that could
-    have been drawn there."""
-    rows = [[token] for token in _tokens(pack)[1:]]
-    for n, support in pack.supports.items():
-        rows[int(pack.predecessors_N[n])] = support.tolist()
-    return rows
-
-
-def _tokens(pack: Pack) -> list[int]:
-    """A pack's tokens, and the trained one behind them, which nothing follows."""
-    return [*pack.token_ids_T.tolist(), int(pack.targets_N[-1])]
-
-
-def _rows(packs: Sequence[Pack]) -> Tensor:
-    return torch.from_numpy(np.concatenate([pack.rows_N for pack in packs]))
-
-
-def _trained(packs: Sequence[Pack], values: Sequence[Tensor]) -> Tensor:
-    """ln p of the trained tokens, of what the service says of the packs' rows."""
-    return torch.cat([_of_pack(pack, found) for pack, found in zip(packs, values, strict=True)])
-
-
-def _of_pack(pack: Pack, values: Tensor) -> Tensor:
-    """`values` are [T], or [T, K] where a pack has rows of several tokens."""
-    values_N = values[torch.from_numpy(pack.predecessors_N)]
-    if not pack.supports:
-        return values_N
-    return torch.stack(
-        [
-            among(values_K, pack.supports[n].tolist(), int(target)) if n in pack.supports else first
-            for n, (values_K, first, target) in enumerate(
-                zip(values_N, values_N[:, 0], pack.targets_N, strict=True)
-            )
-        ]
-    )
-
-
-def _in_order(batch: Batch, packs: Sequence[Pack], values_n: Tensor) -> Tensor:
-    """In the order of the batch's rows."""
-    values_N = torch.empty(len(batch))
-    values_N[_rows(packs)] = values_n.float()
-    return values_N
+        return in_order(batch, packs, trained(packs, logprobs_under(self._untuned, packs)))
