@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import ray.cloudpickle
 import torch
+from ray._private import services
 
 from agentscope_tuner import on_cluster
 from agentscope_tuner.config.schema import Config, notices
@@ -100,6 +101,18 @@ def test_an_address_where_nobody_answers_is_refused_at_once() -> None:
 def test_rays_remote_client_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="ray_address is ray://head:10001, for Ray's remote"):
         find_address("ray://head:10001")
+
+
+def test_where_no_cluster_was_started_a_run_stays_here_unless_it_asked_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Other tests of this machine may have started one.
+    monkeypatch.setattr(services, "find_gcs_addresses", set)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda directory: None)
+    assert find_address(None) is None
+    with pytest.raises(InputError, match=r"is auto, but no Ray cluster was started.*ray start"):
+        find_address("auto")
 
 
 def test_a_local_run_keeps_to_itself_unless_more_is_asked_for(

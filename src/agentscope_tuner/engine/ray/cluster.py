@@ -48,12 +48,15 @@ def find_address(configured: str | None) -> str | None:
         return None
     if given != "auto":
         return given
-    address: str | None = canonicalize_bootstrap_address(given)
-    if address is None and configured:
-        raise InputError(
-            "cluster.ray_address is auto, but no Ray cluster was started on this machine: run "
-            "`ray start --head` here, or `ray start --address=...` to join one."
-        )
+    try:
+        address: str | None = canonicalize_bootstrap_address(given)
+    except ConnectionError as error:  # nothing was started here
+        if configured:
+            raise InputError(
+                "cluster.ray_address is auto, but no Ray cluster was started on this machine: run "
+                "`ray start --head` here, or `ray start --address=...` to join one."
+            ) from error
+        return None
     return address
 
 
