@@ -7,7 +7,14 @@ from rich.console import Console
 from rich.text import Text
 
 from agentscope_tuner.cli.shown_rollout import show_rollout
-from agentscope_tuner.trajectory import AuxiliaryCall, Rollout, Sampled, Segment, Trajectory
+from agentscope_tuner.trajectory import (
+    AuxiliaryCall,
+    Rollout,
+    RolloutError,
+    Sampled,
+    Segment,
+    Trajectory,
+)
 
 COLOURS = {2: "green", 3: "yellow"}
 
@@ -48,10 +55,14 @@ def test_check_does_not_call_greedy_tokens_trained_on() -> None:
 
 
 def test_what_operators_made_of_a_rollout_is_told() -> None:
-    rollout = Rollout("r", {}, Trajectory(), reward=1.0, shaped_reward=0.25, left_out="too_long")
+    rollout = Rollout("r", {}, Trajectory(), reward=1.0, advantage=0.5)
+    rollout.shaped_reward, rollout.left_out = 0.25, "too_long"
     out = io.StringIO()
     show_rollout(rollout, Letters(), Console(file=out))
-    assert "reward 1\nreward learnt 0.25\nleft out by too_long: not learnt from" in out.getvalue()
+    assert (
+        "reward 1\nadvantage 0.500\nreward learnt 0.25\nleft out by too_long: not learnt from"
+        in out.getvalue()
+    )
 
 
 def test_what_was_said_to_other_models_and_why_the_judge_decided_is_told() -> None:
@@ -66,3 +77,10 @@ def test_what_was_said_to_other_models_and_why_the_judge_decided_is_told() -> No
     assert "user: Is it right? ␛[2J" in out.getvalue()
     assert "assistant: Yes." in out.getvalue()
     assert "reward 1\nthe judge: The [sum] is right." in out.getvalue()
+
+
+def test_a_failure_without_a_traceback_says_why_all_the_same() -> None:
+    late = RolloutError("timeout", "The rollout was not done after 5 s.")
+    out = io.StringIO()
+    show_rollout(Rollout("r", {}, Trajectory(), error=late), Letters(), Console(file=out))
+    assert "failed (timeout): The rollout was not done after 5 s." in out.getvalue()

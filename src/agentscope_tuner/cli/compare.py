@@ -72,6 +72,7 @@ def _differences(found: Comparison) -> Table | str:
     if not found.differs:
         return "Nothing differs in the configurations."
     table = Table("configuration", *map(_cell, found.curves), title_justify="left")
+    table.columns[0].overflow = "fold"  # a key that is cut off names nothing
     for key, values in found.differs.items():
         table.add_row(_cell(key), *(_cell(values[name]) for name in found.curves))
     return table

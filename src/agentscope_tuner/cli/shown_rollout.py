@@ -43,7 +43,7 @@ def show_rollout(rollout: Rollout, tokenizer: Decoder, console: Console) -> None
         branch = _tokens(rollout.trajectory, leaf, tokenizer)
         console.print(Panel(branch, title=f"branch {number}", expand=False))
     for other in rollout.auxiliary_calls:
-        title = escape(visible(f"{other.model} ({other.finish_reason}, {other.seconds:.2f} s)"))
+        title = _plain(f"{other.model} ({other.finish_reason}, {other.seconds:.2f} s)")
         console.print(Panel(_conversation(other), title=title, expand=False))
     console.print(_outcome(rollout), highlight=False)
 
@@ -86,6 +86,11 @@ def _decode(tokenizer: Decoder, token_ids: list[int]) -> str:
     return visible(text)
 
 
+def _plain(text: str) -> str:
+    """As text that neither the terminal nor rich obeys."""
+    return escape(visible(text))
+
+
 def _outcome(rollout: Rollout) -> str:
     trajectory = rollout.trajectory
     lines = [
@@ -94,16 +99,21 @@ def _outcome(rollout: Rollout) -> str:
         f"time {rollout.seconds:.2f} s"
     ]
     if rollout.error is not None:
-        lines.append(escape(visible(rollout.error.traceback)))
+        kind, message = rollout.error.kind, _plain(rollout.error.message)
+        lines.append(f"[bold]failed[/] ({kind}): {message}")
+        if rollout.error.traceback:
+            lines.append(_plain(rollout.error.traceback))
     else:
-        lines.append(f"response: {escape(visible(rollout.response))}")
+        lines.append(f"response: {_plain(rollout.response)}")
         if rollout.reward is not None:  # a demonstration has none
             lines.append(f"[bold]reward {rollout.reward:g}[/]")
         if rollout.explanation:
-            lines.append(f"the judge: {escape(visible(rollout.explanation))}")
+            lines.append(f"the judge: {_plain(rollout.explanation)}")
+        if rollout.advantage is not None:
+            lines.append(f"advantage {rollout.advantage:.3f}")
         if rollout.shaped_reward is not None:
             lines.append(f"reward learnt {rollout.shaped_reward:g}")
         if rollout.left_out:
-            lines.append(f"left out by {escape(visible(rollout.left_out))}: not learnt from")
-    lines += [f"{escape(visible(name))} = {value:g}" for name, value in rollout.metrics.items()]
+            lines.append(f"left out by {_plain(rollout.left_out)}: not learnt from")
+    lines += [f"{_plain(name)} = {value:g}" for name, value in rollout.metrics.items()]
     return "\n".join(lines)

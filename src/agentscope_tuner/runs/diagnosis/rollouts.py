@@ -63,7 +63,8 @@ def truncated(case: Case) -> Iterator[Finding]:
         f"{len(cut) / len(rows):.0%} of the rollouts were cut off by a length limit: what they "
         "would have said earns nothing.",
         f"rollout/truncated {len(cut)} of {len(rows)} in {span(steps)}",
-        "Make max_tokens (or max_model_len) larger, or ask for shorter answers in the prompt.",
+        "Make max_tokens (model.max_response_tokens), or max_model_len, larger, or ask for shorter "
+        "answers in the prompt.",
         case.seen(cut[:2].tolist()),
     )
 
