@@ -248,7 +248,7 @@ def test_a_running_run_is_followed_and_the_page_does_not_jump(browser, serve, tm
         with running.begun("step5-0-0", {"q": "How many <b>?"}):
             browser.wait("document.querySelector('.under-way').innerText.includes('step5-0-0')")
             assert "How many <b>?" in browser.run("document.querySelector('.under-way').innerText")
-        browser.wait("document.querySelector('.under-way').innerText === ''")
+        browser.wait("document.querySelector('.under-way').innerText.includes('Under way: 0')")
         browser.run("scrollTo(0, 300)")
         RunState("running", 5, 9).save(run)
         write_steps(run, range(5, 6))
@@ -258,6 +258,7 @@ def test_a_running_run_is_followed_and_the_page_does_not_jump(browser, serve, tm
         browser.wait("document.getElementById('pulse').innerText.includes('saving')")
         live.end()
     browser.wait("document.getElementById('pulse').innerText === ''")
+    browser.wait("document.querySelector('.under-way').innerText === ''")
     assert browser.problems() == []
 
 

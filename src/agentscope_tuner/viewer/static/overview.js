@@ -138,19 +138,22 @@ function doctor(name) {
   return box;
 }
 
-// What is being rolled out at this moment: replaced in place with every beat of the run.
+// What is being rolled out at this moment: replaced in place with every beat of the run. The place keeps its height
+// between two steps, so that nothing below jumps.
 function underWay() {
   const box = h("section", { class: "under-way" });
   const row = (one, now) => h("tr", {},
     h("td", {}, one.id), h("td", { class: "clip" }, one.about || one.task),
     h("td", { class: "num" }, seconds(Math.max(0, now - one.began))), h("td", { class: "num" }, number(one.calls)),
     h("td", { class: "num" }, number(one.attempt)));
+  let seen = false;
   const hear = ({ live }) => {
-    const running = live?.running || [];
-    const more = (live?.running_count || 0) - running.length;
-    box.replaceChildren(...(running.length ? [h("h2", {}, `Under way: ${number(live.running_count)}`),
-      table(["rollout", "task", "for", "calls so far", "attempt"], running.map((one) => row(one, live.updated)), { label: "Rollouts under way" }),
-      more > 0 ? h("p", { class: "quiet" }, `and ${number(more)} that began later`) : ""] : []));
+    const running = live?.running || [], count = live?.running_count || 0;
+    seen = Boolean(live) && (seen || count > 0);
+    const later = count > running.length ? `, the first ${running.length} of them` : "", top = box.querySelector(".scroll")?.scrollTop;
+    box.replaceChildren(...(seen ? [h("h2", {}, `Under way: ${number(count)}${later}`),
+      table(["rollout", "task", "for", "calls so far", "attempt"], running.map((one) => row(one, live.updated)), { label: "Rollouts under way" })] : []));
+    if (seen) box.querySelector(".scroll").scrollTop = top || 0;
   };
   return { box, hear };
 }
