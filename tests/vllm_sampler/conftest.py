@@ -17,7 +17,7 @@ from agentscope_tuner.inference.vllm_installed import installed_version
 from agentscope_tuner.inference.vllm_sampler import VllmSampler
 
 collect_ignore_glob = [] if installed_version() else ["test_*.py"]
-sys.path.append(str(Path(__file__).parents[1] / "inference"))  # tiny_models
+sys.path += [str(Path(__file__).parents[1] / room) for room in ("inference", "cluster")]
 
 
 @pytest.fixture(scope="session")

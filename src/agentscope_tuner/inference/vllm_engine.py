@@ -97,6 +97,7 @@ def engine_arguments(
         "generation_config": "vllm",  # the end tokens of a request are its own
         "logits_processors": [_narrowing()] if settings.tensor_parallel_size == 1 else None,
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
         **settings.extra_engine_args,
     }
 
