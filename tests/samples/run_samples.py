@@ -38,6 +38,12 @@ class Sample:
     settings: dict[str, object] = field(default_factory=dict)
 
 
+GAME: dict[str, object] = {
+    "buffer.batch_size": 1,  # a game is 60 to 100 calls
+    # Every decision is an object: cut off it is none, and the sample ends the game.
+    "model.max_response_tokens": 128,
+    "explorer.auxiliary_models.0.max_response_tokens": 128,
+}
 SAMPLES = [
     Sample("math_agent"),
     Sample("data_augment", ["--config", "config_random.yaml"]),
@@ -45,13 +51,12 @@ SAMPLES = [
     Sample("frozen_lake"),
     Sample("learn_to_ask", auxiliary=True),
     Sample("email_search", auxiliary=True),
-    # A game is 60 to 100 calls: one task a step.
-    Sample("werewolves", auxiliary=True, settings={"buffer.batch_size": 1}),
+    Sample("werewolves", auxiliary=True, settings=GAME),
     Sample(
         "werewolves",
         auxiliary=True,
-        settings={
-            "buffer.batch_size": 1,
+        settings=GAME
+        | {
             "buffer.explorer_input.taskset.workflow_args.trainable_target": "good_guy",
         },
     ),
@@ -74,7 +79,6 @@ def settings_of(sample: Sample, directory: Path, model: Path) -> Iterator[str]:
         "explorer.rollout_model.engine_num": 1,
         "monitor.monitor_type": "none",
         **{f"model.{key}": value for key, value in lengths.items()},
-        **sample.settings,
     }
     if sample.directory == "data_augment":
         values["buffer.explorer_input.eval_tasksets.0.path"] = directory / "data"
@@ -82,7 +86,7 @@ def settings_of(sample: Sample, directory: Path, model: Path) -> Iterator[str]:
         at = "explorer.auxiliary_models.0"
         values |= {f"{at}.{key}": value for key, value in lengths.items()}
         values |= {f"{at}.model_path": model, f"{at}.max_prompt_tokens": None}
-    for key, value in values.items():
+    for key, value in (values | sample.settings).items():
         yield from ("--set", f"{key}={'null' if value is None else value}")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agentscope.message import Msg
 from scripted import Scripted, write_tasks
 
 from agentscope_tuner import DatasetConfig, InputError, RunError, TunerModelConfig, select_model
 from agentscope_tuner.select.candidates import candidates_of
+from agentscope_tuner.select.handed import Handed
 from agentscope_tuner.select.judges import avg_time_judge, avg_token_consumption_judge
 from agentscope_tuner.workflow import JudgeOutput, WorkflowOutput
 
@@ -127,6 +130,48 @@ async def test_a_judge_sees_what_the_workflow_measured(tasks: DatasetConfig) -> 
     assert (seen[0]["own"], seen[0]["total_tokens"]) == (3.0, 12.0)
     assert seen[0]["usage"] == {"input_tokens": 10.0, "output_tokens": 2.0, "total_tokens": 12.0}
     assert seen[0]["execution_time"] > 0
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [
+        lambda task, response: response.get_text_content() == task["answer"],
+        lambda task, response: response["response"].get_text_content() == task["answer"],
+    ],
+    ids=["tune", "select_model"],
+)
+async def test_the_judge_that_tunes_an_agent_chooses_its_model(
+    judged: Any, tasks: DatasetConfig
+) -> None:
+    async def answer(task: dict[str, Any], model: Any) -> WorkflowOutput:
+        said = await ask(task, model)
+        return WorkflowOutput(response=Msg("solver", said.response, role="assistant"))
+
+    async def judge(task: dict[str, Any], response: Any) -> JudgeOutput:
+        return JudgeOutput(reward=float(judged(task, response)))
+
+    good, bad = Scripted("good", says(0, 1, 2)), Scripted("bad", says(0))
+    best, metrics = await select_model(
+        workflow_func=answer,
+        judge_func=judge,
+        train_dataset=tasks,
+        candidate_models=[bad, good],
+    )
+    assert best is good
+    assert metrics["failed"] == 0
+
+
+def test_a_text_is_looked_into_and_compared_as_such() -> None:
+    handed = Handed("It is 5.", {"execution_time": 0.1})
+    assert "5" in handed
+    assert "6" not in handed
+    assert "metrics" in handed
+    assert handed == "It is 5."
+    assert handed != "It is 6."
+    assert f"{handed}".lower() == handed.lower() == "it is 5."
+    with pytest.raises(AttributeError, match="content"):
+        _ = handed.content
+    assert copy.deepcopy(handed) == handed
 
 
 async def test_what_cannot_be_compared_is_named(tasks: DatasetConfig) -> None:

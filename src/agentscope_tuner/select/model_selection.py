@@ -18,6 +18,7 @@ from agentscope_tuner.config.arguments import DatasetConfig
 from agentscope_tuner.errors import InputError, RunError
 from agentscope_tuner.rollout.estimate import Estimate, estimate_reward
 from agentscope_tuner.select.candidates import Candidate, ModelLike, OpenModel, candidates_of
+from agentscope_tuner.select.handed import Handed
 from agentscope_tuner.select.trials import call_judge, call_workflow, run_trials, told
 from agentscope_tuner.select.usage import Usage, counted
 from agentscope_tuner.tasks import load_samples, make_tasks
@@ -84,7 +85,8 @@ async def select_model(
     Args:
         workflow_func: `async (task, model) -> WorkflowOutput`.
         judge_func: `async (task, response) -> JudgeOutput`; a task called `_task` is served too.
-            `response` is `{"response": ..., "metrics": ...}`: the workflow's metrics, and
+            `response` is `{"response": ..., "metrics": ...}`, and where a judge of `tune()` asks it
+            for its text or an attribute, the response itself. The metrics are the workflow's, and
             `execution_time` (seconds), `input_tokens`, `output_tokens` and `total_tokens`, which
             are left out if the model does not report them, `usage` with all three.
         train_dataset: The tasks; `total_steps` limits their number.
@@ -147,8 +149,8 @@ def _trial(name: str, model: OpenModel, workflow: WorkflowType, judge: JudgeType
             metrics["execution_time"] = time.perf_counter() - clock
         rollout.response = told(response)
         tokens = usage.metrics()
-        composite = {"response": response, "metrics": metrics | tokens | {"usage": tokens}}
-        await call_judge(judge, task, composite, rollout)
+        handed = Handed(response, metrics | tokens | {"usage": tokens})
+        await call_judge(judge, task, handed, rollout)
 
     return trial
 
