@@ -20,6 +20,7 @@ def score_table(models: Sequence[ModelScores]) -> Table:
     table = Table("", *(escape(visible(model.name)) for model in models))
     for column in table.columns[1:]:
         column.justify = "right"
+        column.overflow = "fold"  # checkpoints of one run differ at the end of their names
     for scores in zip(*(model.scores for model in models), strict=True):
         first: Score = scores[0]
         tasks, samples = len(first.groups), first.evaluation.samples

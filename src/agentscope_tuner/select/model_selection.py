@@ -166,6 +166,7 @@ def _best(results: Sequence[Result]) -> Result:
 
 def _table(results: Sequence[Result], best: Result) -> Table:
     table = Table("candidate", "reward", "failed", "", title="select_model")
+    table.columns[0].overflow = "fold"  # checkpoints of one run differ at the end of their names
     for result in results:
         reward, error = result.reward.mean, result.reward.standard_error
         shown = "none" if math.isnan(reward) else f"{reward:.3f} ± {error:.3f}"
