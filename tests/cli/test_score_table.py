@@ -12,7 +12,7 @@ from agentscope_tuner.engine.scores import ModelScores
 
 def test_checkpoints_of_one_run_are_told_apart_on_a_narrow_screen() -> None:
     steps = (6, 12, 16)
-    models = [ModelScores(f"a-run-of-a-long-name/global_step_{step}", []) for step in steps]
+    models = [ModelScores(f"a-run-of-a-long-name/global_step_{step}", "", []) for step in steps]
     console = Console(file=StringIO(), width=60)
     console.print(score_table(models))
     columns = zip(*(line.split("┃")[2:5] for line in shown(console)), strict=True)
