@@ -146,7 +146,7 @@ def test_a_bad_conversation_is_named_before_anything_is_loaded(
     with written.open("a") as file:
         file.write("\n" + json.dumps({"messages": [{"role": "user", "content": "?"}]}))
     monkeypatch.setattr(models, "load_model", None)
-    monkeypatch.setattr("agentscope_tuner.build.models.load_model", None)
+    monkeypatch.setattr("agentscope_tuner.build.learner.load_model", None)
     with pytest.raises(InputError, match="Sample 5 of the expert dataset cannot be learnt from"):
         tuned(tiny_model, sums, f"buffer.experts.path={written}")
 
