@@ -4,6 +4,7 @@ The reference is transformers' eager attention in float32, one sequence at a tim
 """
 
 import copy
+from statistics import median
 
 import pytest
 import torch
@@ -192,10 +193,22 @@ def test_in_bfloat16_both_stay_near_transformers_and_the_kernels_near_their_torc
         near(sampler_logps(model, ids, torch.bfloat16, native), expected, bf16)
 
 
-@settings(SHAPES, max_examples=15)
+@settings(SHAPES, max_examples=6)
 @given(model=models(), length=st.sampled_from(LENGTHS))
 def test_in_bfloat16_the_gradient_is_as_near_to_float32_as_that_of_transformers(model, length):
-    groups = a_batch(length)
+    """In the median of three batches: in one alone, a few bits can make either look lucky."""
+    ours, theirs, norms = zip(
+        *(gradient_errors(model, a_batch(length)) for _ in range(3)), strict=True
+    )
+    error, allowed, norm = map(median, (ours, theirs, norms))
+    assert error <= 2 * allowed + 0.02 * norm, (ours, theirs, norms)
+
+
+def gradient_errors(
+    model: PreTrainedModel, groups: list[RolloutGroup]
+) -> tuple[float, float, float]:
+    """How far the gradients of bfloat16 are from that of float32, ours and transformers', and its
+    norm."""
     learner = LocalLearner(copy.deepcopy(model), optimizer=OptimizerSettings())
     forward_backward(learner, groups, LOSS)
     found = {name: master.grad for name, master in learner._masters.by_name.items()}
@@ -206,9 +219,8 @@ def test_in_bfloat16_the_gradient_is_as_near_to_float32_as_that_of_transformers(
         {name: parameter.grad.float() for name, parameter in reference.named_parameters()}
         for reference in (exact, bf16)
     )
-    norm = distance(exact_grads, {})
-    allowed = distance(bf16_grads, exact_grads)
-    assert distance(found, exact_grads) <= 2 * allowed + 0.02 * norm, (allowed, norm)
+    errors = (distance(gradients, exact_grads) for gradients in (found, bf16_grads))
+    return (*errors, distance(exact_grads, {}))
 
 
 def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
