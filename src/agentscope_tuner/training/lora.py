@@ -5,6 +5,7 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021 (arXiv:210
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,21 +50,34 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
     return adapted
 
 
-def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Weights under their plain names with the adapters added in, in the weights' own dtype."""
+def own_delta(module: Linear) -> Tensor:
+    """What an adapter adds to its layer's weight."""
+    delta: Tensor = module.get_delta_weight(ADAPTER)
+    return delta
+
+
+@torch.no_grad()
+def merged_weights(
+    model: PreTrainedModel,
+    weight_of: Callable[[Tensor], Tensor] = Tensor.detach,
+    delta_of: Callable[[Linear], Tensor] = own_delta,
+) -> dict[str, Tensor]:
+    """Weights under their plain names with the adapters added in, in the weights' own dtype.
+
+    `weight_of` and `delta_of` say what is taken for a parameter, and for what an adapter adds.
+    """
     deltas = {
-        f"{name}.weight": module.get_delta_weight(ADAPTER)
+        f"{name}.weight": delta_of(module)
         for name, module in model.named_modules()
         if isinstance(module, Linear)
     }
     merged = {}
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name:
-                continue
-            plain = name.replace(".base_layer.", ".")
-            weight = parameter.detach()
-            if plain in deltas:
-                weight = (weight.float() + deltas[plain].float()).to(weight.dtype)
-            merged[plain] = weight
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            continue
+        plain = name.replace(".base_layer.", ".")
+        weight = weight_of(parameter)
+        if plain in deltas:
+            weight = (weight.float() + deltas[plain].float()).to(weight.dtype)
+        merged[plain] = weight
     return merged

@@ -18,7 +18,6 @@ from agentscope_tuner.training.lora import LoraSettings, add_adapters
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import DEFAULT_PACK_SIZE, PackSize, pack_batch
-from agentscope_tuner.training.reading import Part
 from agentscope_tuner.training.sharded.model import ShardedModel
 from agentscope_tuner.training.sharded.shards import trained, whole
 from agentscope_tuner.training.sharded.state import load_updates, save_updates
@@ -66,15 +65,9 @@ class ShardedCritic:
 
     def forward(self, batch: Batch, columns: Collection[str]) -> None:
         """Fill the columns (there is one, `value`); see `LocalCritic.forward`."""
-        parts: list[Part] = []
-        self._shards.model.eval()
-        with torch.no_grad():
-            for pack, counts in self._shards.own(pack_batch(batch, self._shards.pack_size)):
-                values_N = self._values(pack)
-                if counts:
-                    found = {name: values_N.cpu() for name in columns}
-                    parts.append((torch.from_numpy(pack.rows_N), found))
-        batch.columns |= self._shards.joined(len(batch), parts, columns)
+        batch.columns |= self._shards.filled(
+            batch, lambda pack: dict.fromkeys(columns, self._values(pack)), columns
+        )
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
         """Add the gradient of one prepared batch; see `LocalCritic.forward_backward`."""

@@ -50,18 +50,28 @@ class ShardedModel:
         self.states: Callable[[Pack], Tensor] = getattr(model, STATES)
         """Hidden states [N, E] that a pack's trained tokens are predicted from."""
 
-    @torch.no_grad()
     def columns(self, batch: Batch, reader: Reader) -> Columns:
         """What `reader` makes of every trained token."""
+
+        def read(pack: Pack) -> Columns:
+            hidden_NE = self.states(pack)
+            return reader.read(forward.head_of(self.model, pack), hidden_NE)
+
+        return self.filled(batch, read, reader.names)
+
+    @torch.no_grad()
+    def filled(
+        self, batch: Batch, read: Callable[[Pack], Columns], names: Iterable[str]
+    ) -> Columns:
+        """The columns `names`, of what `read` makes of each pack's trained tokens."""
         parts: list[Part] = []
         self.model.eval()
         for pack, counts in self.own(pack_batch(batch, self.pack_size)):
-            hidden_NE = self.states(pack)
-            found = reader.read(forward.head_of(self.model, pack), hidden_NE)
+            found = read(pack)
             if counts:
                 values = {name: values_n.cpu() for name, values_n in found.items()}
                 parts.append((torch.from_numpy(pack.rows_N), values))
-        return self.joined(len(batch), parts, reader.names)
+        return self.joined(len(batch), parts, names)
 
     def own(self, packs: list[Pack]) -> list[tuple[Pack, bool]]:
         """The packs that this rank computes, and whether each counts."""

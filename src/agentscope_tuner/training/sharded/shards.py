@@ -24,7 +24,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from agentscope_tuner.training import forward
-from agentscope_tuner.training.lora import ADAPTER
+from agentscope_tuner.training.lora import ADAPTER, merged_weights
 
 STATES = "predecessor_states"
 """The model's registered forward method: see `forward.predecessor_states`."""
@@ -64,19 +64,7 @@ def whole_weights(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tenso
     They are rounded to `dtype`, before adapters are added to them and after. The first of tied
     names alone.
     """
-    deltas = {
-        f"{name}.weight": _delta(module)
-        for name, module in model.named_modules()
-        if isinstance(module, LoraLinear)
-    }
-    weights: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            continue
-        plain = name.replace(".base_layer.", ".")
-        weight = whole(parameter.detach()).to(dtype)
-        weights[plain] = (weight + deltas[plain]).to(dtype) if plain in deltas else weight
-    return weights
+    return merged_weights(model, lambda weight: whole(weight.detach()).to(dtype), _delta)
 
 
 def _delta(module: LoraLinear) -> Tensor:

@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from agentscope_tuner.checkpoint.state import load_state, save_state
+from agentscope_tuner.training.sharded.shards import trained
 from agentscope_tuner.training.updates import Updates
 
 SHARDS = "shards"
@@ -43,13 +44,13 @@ def load_updates(
     updates.done = load_state(directory / UPDATES)["step"]
     if not (directory / SHARDS).exists():
         return
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    for weight in trained:
+    weights = trained(model).values()
+    for weight in weights:
         weight.grad = None  # else an optimizer that has made no update has no state to fill
     state = _optimizer_state(model, updates)
     dcp.load(state, checkpoint_id=directory / SHARDS, process_group=group)
     set_optimizer_state_dict(model, updates.optimizer, optim_state_dict=state["optimizer"])
-    for weight in trained:
+    for weight in weights:
         weight.grad = torch.zeros_like(weight)
 
 
