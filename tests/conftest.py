@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -20,6 +21,13 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
 PHASES = [phase for phase in Phase if phase is not Phase.explain]
 settings.register_profile("no-timing", deadline=None, phases=PHASES)
 settings.load_profile("no-timing")
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Pytest's, after what earlier tests left behind has complained of being destroyed."""
+    gc.collect()
+    return caplog
 
 
 @pytest.fixture(scope="session")
