@@ -122,10 +122,11 @@ and rollouts.
 | --- | --- | --- | --- | --- |
 {table}
 
-The farthest off by {far:.0%}. The steps of a plan learn from every group, those of a run from the
-groups with two different rewards, so the seconds of the first two shapes are planned for more than
-the beginning of a run takes. And they are those of a clock: on a machine that other programs use
-they say as much about these as about the run.
+The farthest off by {far:.0%}. `step` and `run` are planned for answers as long as in the second
+step and as many groups that teach, of which one step has few: where the others have more or fewer,
+training takes more or less. The other end that a plan gives, with every group teaching and every
+answer as long as it may be, is not in the table. And seconds are those of a clock: on a machine
+that other programs use they say as much about these as about the run.
 
 {conditions}
 """

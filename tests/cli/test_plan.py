@@ -11,9 +11,10 @@ import pytest
 import torch
 from command_line import Astuner
 
+from agentscope_tuner.commands.every_group import EveryGroupTeaches
 from agentscope_tuner.commands.peak import PeakMemory
-from agentscope_tuner.commands.planning import every_group_teaches
-from agentscope_tuner.workflow import JudgeOutput, check_judge_function
+from agentscope_tuner.experience.base import reward_of
+from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory
 
 
 def test_a_plan_says_what_the_run_takes_and_leaves_nothing_behind(
@@ -29,6 +30,7 @@ def test_a_plan_says_what_the_run_takes_and_leaves_nothing_behind(
     assert 0 < measured["phases_s"]["rollout"] < measured["step_s"]
     assert 0 < measured["phases_s"]["train"] < measured["step_s"]
     assert measured["response_tokens"] <= 8
+    assert 0 < measured["teaching"] <= 1
     assert 0 < found["memory_bytes"] < found["free_bytes"]
     assert measured["checkpoint_bytes"] > 1e6  # the tiny model's embeddings alone
     assert found["price"] == pytest.approx(found["hours"] * 3600)
@@ -77,15 +79,24 @@ def test_bad_input_is_a_sentence(astuner: Astuner, program: Path, setting: str, 
     assert says in " ".join(ended.err.split())
 
 
-async def test_the_measured_steps_learn_from_every_group() -> None:
-    async def judge(task, response) -> JudgeOutput:
-        return JudgeOutput(reward=1.0)
+def test_groups_that_teach_nothing_are_planned_for_as_such(astuner: Astuner, program: Path) -> None:
+    text = program.read_text()
+    program.write_text(
+        text.replace('float(len(response.get_text_content() or "") % 2 == 0)', "1.0")
+    )
+    measured = json.loads(astuner("plan", "main.py", "--json").out)["measured"]
+    assert measured["teaching"] == 0
 
-    told_apart = every_group_teaches(judge)
-    check_judge_function(told_apart)
-    rewards = {(await told_apart(task={}, response="")).reward for _ in range(8)}
-    assert len(rewards) == 8
-    assert all(reward == pytest.approx(1.0, abs=1e-3) for reward in rewards)
+
+def test_one_step_is_made_to_teach_and_the_rewards_that_are_recorded_stay() -> None:
+    groups = [
+        RolloutGroup(f"{step}-0", {}, [Rollout(str(n), {}, Trajectory(), 1.0) for n in range(8)])
+        for step in ("step3", "step3-more1", "step2", "step30")
+    ]
+    EveryGroupTeaches(step=3)(groups)
+    learnt = [{reward_of(rollout) for rollout in group.rollouts} for group in groups]
+    assert [len(rewards) for rewards in learnt] == [8, 8, 1, 1]
+    assert all(group.rewards == [1.0] * 8 for group in groups)
 
 
 def test_a_peak_that_is_over_is_remembered() -> None:

@@ -13,6 +13,8 @@ MEASURED = Measured(
     first_step_s=12.0,
     step_s=10.0,
     phases_s={"rollout": 4.0, "judge": 1.0, "train": 5.0, "sync": 0.5},
+    teaching=0.4,
+    all_teach_s=8.0,
     save_s=3.0,
     rollouts=64,
     response_tokens=50.0,
@@ -41,9 +43,14 @@ def test_hours_are_loading_steps_evaluations_and_checkpoints() -> None:
     assert PLAN.hours * 3600 == pytest.approx(20 + 2 + 1000 + 8 + 12)
 
 
-def test_at_most_rollouts_and_training_take_as_much_longer_as_answers_may_become() -> None:
-    # A step is 1 of other things and twice 9.
-    assert PLAN.hours_at_most * 3600 == pytest.approx(20 + 2 + 100 * 19 + 16 + 12)
+def test_at_most_every_group_teaches_and_answers_become_as_long_as_they_may() -> None:
+    # A step is 1 of other things and twice 4 of rollouts and 8 of training.
+    assert PLAN.hours_at_most * 3600 == pytest.approx(20 + 2 + 100 * 25 + 16 + 12)
+
+
+def test_what_the_run_itself_needed_is_not_more_than_it_needs_at_most() -> None:
+    quick = replace(PLAN, measured=replace(MEASURED, longest=1.0, all_teach_s=4.9))
+    assert quick.hours_at_most == quick.hours
 
 
 def test_disk_holds_the_checkpoints_that_stay_and_every_rollout() -> None:

@@ -25,7 +25,7 @@ def plan(
     as_json: AsJson = False,
     settings: Settings = None,
 ) -> None:
-    """Take the first two steps of a run, throw them away, and say what the whole run will take.
+    """Take the first steps of a run, throw them away, and say what the whole run will take.
 
     Memory against what is free, seconds a step by phase, hours, disk, and what would take less.
     Ends with 1 if there is not enough memory or disk.
@@ -71,7 +71,7 @@ def _lines(planned: Plan, per_hour: float | None) -> list[str]:
             _step(measured),
             f"run: {planned.steps} steps in {_hours(planned.hours)}, evaluations and checkpoints "
             f"included; {_hours(planned.hours_at_most)} if every answer came to be as long as it "
-            "may",
+            "may and every group to teach",
             f"disk: {gigabytes(planned.disk_bytes)}; {gigabytes(planned.disk_free_bytes)} free",
         ]
         if per_hour is not None:
@@ -86,7 +86,8 @@ def _step(measured: Measured) -> str:
     phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in measured.phases_s.items())
     return (
         f"step: {measured.step_s:.2f} s ({phases}) for {measured.rollouts} rollouts of "
-        f"{measured.response_tokens:.1f} tokens"
+        f"{measured.response_tokens:.1f} tokens, {measured.teaching:.0%} of them learnt from; "
+        f"train {measured.all_teach_s:.2f} if all are"
     )
 
 

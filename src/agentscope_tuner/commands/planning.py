@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from random import random
-from typing import Any
 
 from agentscope_tuner.build.algorithm import build_algorithm
 from agentscope_tuner.build.data import build_evaluations, build_taskset
+from agentscope_tuner.commands.every_group import EveryGroupTeaches
 from agentscope_tuner.commands.peak import PeakMemory
 from agentscope_tuner.commands.training import run
+from agentscope_tuner.config.buffer import Operator
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.config.stop import Alerts, Stop
 from agentscope_tuner.engine.callbacks import Callback
@@ -29,7 +28,8 @@ from agentscope_tuner.runs.files import RunFiles
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 STEPS = 2
-"""That are taken: one to warm up, one to measure."""
+"""That are taken as the run takes them: one to warm up, one to measure. Where rollouts are learnt
+from, another follows in which every group teaches."""
 
 
 async def plan(
@@ -58,7 +58,8 @@ async def plan(
     most = (config.trainer.keep_last or saves) + (config.trainer.keep_best is not None)
     measured = None
     if total(needs) <= free:
-        measured = await _measure(config, files, min(STEPS, steps), root, workflow_func, judge_func)
+        taken = STEPS + (algorithm.data == "rollouts")
+        measured = await _measure(config, files, taken, root, workflow_func, judge_func)
     return Plan(
         steps=steps,
         evaluated=evaluations * sum(len(one.tasks) * one.samples for one in sets),
@@ -100,10 +101,6 @@ async def _measure(
     judge_func: JudgeType | None,
 ) -> Measured:
     clock, began = _Clock(), time.perf_counter()
-    if judge_func is not None:
-        judge_func = every_group_teaches(judge_func)
-    elif workflow_func is not None:
-        workflow_func = every_group_teaches(workflow_func)
     with (
         tempfile.TemporaryDirectory(prefix=".astuner-plan-", dir=root) as place,
         PeakMemory(default_device()) as memory,
@@ -120,23 +117,27 @@ async def _measure(
             raise KeyboardInterrupt
         written = RunFiles(result.run_directory)
         written.table.refresh()
-        first, last = written.records()[0], written.records()[-1]
+        records = written.records()
+        first, measured, last = records[0], records[STEPS - 1], records[-1]
         judged, took = (written.table.columns[name].sum() for name in ("judge_seconds", "seconds"))
-        rollouts = int(last.get("rollout/count", 0))
-        rollout_s = last.get("time/rollout", 0.0)
-        tokens = last.get("rollout/response_tokens", 0.0)
-        longest = _longest(config, files) * last.get("rollout/turns", 1.0)
+        rollout_s = measured.get("time/rollout", 0.0)
+        tokens = measured.get("rollout/response_tokens", 0.0)
+        longest = _longest(config, files) * measured.get("rollout/turns", 1.0)
+        rollouts = int(measured.get("rollout/count", 0))
+        learnt = measured["train/tokens"] - measured.get("train/skipped_tokens", 0.0)
         assert result.checkpoint is not None
         return Measured(
             loading_s=clock.stepped[0] - began - first["time/step"],
             first_step_s=first["time/step"],
-            step_s=last["time/step"],
+            step_s=measured["time/step"],
             phases_s={
                 "rollout": rollout_s,
                 "judge": rollout_s * float(judged / took) if took else 0.0,
-                "train": last["time/train"],
-                "sync": last.get("time/sync", 0.0),
+                "train": measured["time/train"],
+                "sync": measured.get("time/sync", 0.0),
             },
+            teaching=min(1.0, learnt / (rollouts * tokens)) if tokens else 1.0,
+            all_teach_s=last["time/train"],
             save_s=clock.saved - clock.stepped[-1],
             rollouts=rollouts,
             response_tokens=tokens,
@@ -145,20 +146,6 @@ async def _measure(
             checkpoint_bytes=_size(result.checkpoint),
             rollout_bytes=_size(result.run_directory / "rollouts") / max(len(written.table), 1),
         )
-
-
-def every_group_teaches(rewarding: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """The same function, whose rewards are never the same: a group with one reward is not learnt
-    from, so first steps, which have many of these, would take less than those that teach."""
-
-    @functools.wraps(rewarding)
-    async def told_apart(**arguments: Any) -> Any:
-        output = await rewarding(**arguments)
-        if output.reward is not None:
-            output.reward = float(output.reward) + 1e-3 * random()
-        return output
-
-    return told_apart
 
 
 def _first_steps(config: Config, steps: int, place: str) -> Config:
@@ -171,6 +158,12 @@ def _first_steps(config: Config, steps: int, place: str) -> Config:
     first.trainer.keep_last = first.trainer.keep_best = None
     first.monitor.monitor_type = []
     first.stop, first.alerts = Stop(), Alerts()
+    if steps > STEPS:
+        kind = EveryGroupTeaches
+        name = f"{kind.__module__}:{kind.__name__}"
+        pipeline = first.data_processor.experience_pipeline
+        # First of all: what others leave out is left out by the rewards that are learnt.
+        pipeline.operators = [Operator(name=name, args={"step": steps}), *pipeline.operators]
     return first
 
 

@@ -21,9 +21,14 @@ class Measured:
     first_step_s: float
     """Of the first step, in which kernels and caches warm up."""
     step_s: float
-    """Of the step after it (of the first, if the run has no other)."""
+    """Of the step after it."""
     phases_s: Mapping[str, float]
     """Of `step_s`: `rollout`, `judge` (a part of `rollout`), `train`, `sync`."""
+    teaching: float
+    """Share of that step's sampled tokens that its update was computed from: those of groups that
+    the algorithm learns something from."""
+    all_teach_s: float
+    """What `train` takes if all do, measured in a step of its own."""
     save_s: float
     """Of a checkpoint."""
     rollouts: int
@@ -77,13 +82,18 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        """With answers as long as now, if all groups teach."""
-        return self._seconds(1.0) / 3600
+        """With answers as long as now, of which as many teach."""
+        if (m := self.measured) is None:
+            return 0.0
+        return self._seconds(m, 1.0, m.phases_s["train"]) / 3600
 
     @property
     def hours_at_most(self) -> float:
-        """If every answer came to take all the tokens that it may."""
-        return self._seconds(1.0 if self.measured is None else self.measured.longest) / 3600
+        """If every answer came to take all the tokens that it may, and every group to teach."""
+        if (m := self.measured) is None:
+            return 0.0
+        train_s = max(m.phases_s["train"], m.all_teach_s)
+        return self._seconds(m, m.longest, m.longest * train_s) / 3600
 
     @property
     def fits(self) -> bool:
@@ -115,11 +125,9 @@ class Plan:
             )
         return lines
 
-    def _seconds(self, longer: float) -> float:
-        if (m := self.measured) is None:
-            return 0.0
+    def _seconds(self, m: Measured, longer: float, train_s: float) -> float:
         others = m.step_s - m.phases_s["rollout"] - m.phases_s["train"]
-        step = others + longer * (m.phases_s["rollout"] + m.phases_s["train"])
+        step = others + longer * m.phases_s["rollout"] + train_s
         evaluating = longer * m.phases_s["rollout"] * self.evaluated / max(m.rollouts, 1)
         warming = m.first_step_s - m.step_s
         return m.loading_s + warming + self.steps * step + evaluating + self.saves * m.save_s
