@@ -34,6 +34,7 @@ def build_taskset(config: Config) -> Taskset:
     dataset = config.buffer.explorer_input.taskset
     if dataset.path is None:
         raise InputError("mode bench has no dataset to learn from, only evaluations: run it.")
+    config.data_processor.task_pipeline.refuse_no_output(dataset.path)
     samples = samples_of(dataset)
     selector = make_selector(
         samples,

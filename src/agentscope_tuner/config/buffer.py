@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+from agentscope_tuner.config.task_pipeline import TaskPipeline
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 from agentscope_tuner.config.written import ConversationFields, WrittenFields
 
@@ -198,6 +199,16 @@ class Operator(Section):
     )
     args: dict[str, Any] = effect(dict, "Its arguments.")
 
+    @field_validator("name")
+    @classmethod
+    def _is_run_here(cls, value: str) -> str:
+        if value == "data_juicer":
+            raise ValueError(
+                "data_juicer is not served: Data-Juicer is not called; write an operator of your "
+                "own (docs/your_own_parts.md) that does what its recipe does"
+            )
+        return value
+
 
 @with_trinitys_keys("data_processor.experience_pipeline")
 class ExperiencePipeline(Section):
@@ -211,3 +222,4 @@ class DataProcessor(Section):
     """What runs on data on its way."""
 
     experience_pipeline: ExperiencePipeline = Field(default_factory=ExperiencePipeline)
+    task_pipeline: TaskPipeline = Field(default_factory=TaskPipeline)

@@ -107,7 +107,7 @@ def resolve(
         return str(config_path) if line is None else f"{config_path}, line {line}"
 
     config = validated(tree, place)
-    _refuse_missing(config)
+    _refuse_what_cannot_begin(config)
     return config
 
 
@@ -128,18 +128,22 @@ def auxiliary_settings(
     return validated(tree, lambda path: "the model").auxiliary_models()
 
 
-def _refuse_missing(config: Config) -> None:
+def _refuse_what_cannot_begin(config: Config) -> None:
     if config.model.model_path is None:
         raise InputError(
             "there is no model to tune: give tune() a model=TunerModelConfig(model_path=...), "
             "or the YAML file a model.model_path"
         )
-    if config.mode != "bench" and config.buffer.explorer_input.taskset.path is None:
+    if config.mode == "bench":
+        return
+    path = config.buffer.explorer_input.taskset.path
+    if path is None:
         raise InputError(
             "there is no dataset to learn from: give tune() a "
             "train_dataset=DatasetConfig(path=...), or the YAML file a "
             "buffer.explorer_input.taskset.path"
         )
+    config.data_processor.task_pipeline.refuse_its_inputs(path)
 
 
 def _explicit(arguments: Arguments | None, keys_of: Mapping[str, str]) -> dict[str, Any]:
