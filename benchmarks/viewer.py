@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.monitor.phases import Phases
 from agentscope_tuner.rollout.under_way import Begun, Running
 from agentscope_tuner.runs.index import index_path
 from agentscope_tuner.runs.live import LiveFile
@@ -98,14 +99,20 @@ def write_run(run: Path) -> float:
 
 def live_cost(run: Path) -> float:
     """Milliseconds of processor time that a step of 20 s pays for saying what is under way."""
-    running = Running()
-    live = LiveFile(run, 9, running.now)
+    running, phases = Running(), Phases()
+    live = LiveFile(run, 9, phases, running.now)
     with ExitStack() as opened:
         task = {"question": "How many apples are left? " * 20}
         begun = [opened.enter_context(running.begun(f"s-{n}", {**task, "n": n})) for n in range(64)]
         idle = sleeps(begun)
-        live.phase("rollouts", 0, 64)
-        busy = sleeps(begun)
+        with phases.begun("rollouts", 64):
+            live.begin(0)
+            busy = sleeps(begun)
+        for phase in ("learning", "handing over weights"):
+            before = time.process_time()
+            with phases.begun(phase):
+                live.begin(0)
+                busy += time.process_time() - before
     live.end()
     return (busy - idle) * 1e3
 

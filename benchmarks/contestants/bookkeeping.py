@@ -139,6 +139,7 @@ async def run(steps: int, every: int, place: Path) -> Message:
             lock,
             CheckpointStore(directory),
             None,
+            running=lambda: (),
         )
         loop = TrainingLoop(
             nothing,
@@ -150,6 +151,7 @@ async def run(steps: int, every: int, place: Path) -> Message:
                 ),
                 build_taskset(config),
                 build_schedule(config, algorithm),
+                phase=record.phase,
             ),
             [],
             record,

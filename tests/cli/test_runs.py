@@ -14,7 +14,9 @@ from command_line import Astuner
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.run_state import RunState, RunStatus
 from agentscope_tuner.checkpoint.store import CheckpointStore
+from agentscope_tuner.monitor.phases import Phases
 from agentscope_tuner.runs.listing import find_runs
+from agentscope_tuner.runs.live import LiveFile
 
 
 def write_run(
@@ -77,6 +79,19 @@ def test_a_run_that_nobody_writes_was_killed(tmp_path: Path) -> None:
     assert find_runs(tmp_path)[0].status == "killed"
     with RunLock(directory):
         assert find_runs(tmp_path)[0].status == "running"
+
+
+def test_a_run_that_goes_on_says_what_it_does(astuner: Astuner, tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "P" / "N", "running")
+    phases = Phases()
+    live = LiveFile(directory, 8, phases)
+    with RunLock(directory), phases.begun("learning"):
+        live.begin(3)
+        assert "running: learning, 0s" in astuner("runs", tmp_path).out
+        [row] = json.loads(astuner("runs", tmp_path, "--json").out)
+        assert row["live"]["phase"] == "learning"
+    assert find_runs(tmp_path)[0].live is None  # its process is gone
+    live.end()
 
 
 @pytest.mark.parametrize("status", ["finished", "interrupted", "failed"])

@@ -6,6 +6,7 @@ import math
 import re
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.live import draw
+from agentscope_tuner.monitor.phases import Phase, Phases
 from agentscope_tuner.monitor.progress import Progress
 from agentscope_tuner.monitor.summary import RunSummary
 from agentscope_tuner.monitor.text import duration, sparkline
@@ -35,17 +37,17 @@ def terminal() -> tuple[ConsoleMonitor, io.StringIO]:
     return ConsoleMonitor(Console(file=output, width=100, force_terminal=True)), output
 
 
-def drawn(progress: Progress, now: float = 0.0) -> str:
+def drawn(progress: Progress, phase: Phase | None = None, now: float = 0.0) -> str:
     console = Console(file=io.StringIO(), width=90, record=True)
-    console.print(draw(progress, now))
+    console.print(draw(progress, phase, now))
     return console.export_text()
 
 
 def test_without_a_terminal_a_run_is_one_line_a_step() -> None:
     console, output = plain()
     console.start(16, Path("/runs/a[b]"))
-    console.phase("evaluating test", 64)
-    console.advance()
+    with console.phases.begun("evaluating test", 64) as phase:
+        console.advanced(phase)
     console.log({"eval/test/reward/mean": 0.2, "eval/test/rollout/failed": 0.0}, 0)
     console.log(STEP, 1)
     console.log({**STEP, "reward/mean": 0.375, "rollout/failed": 3.0}, 2)
@@ -89,10 +91,11 @@ def test_training_is_compared_over_a_quarter_of_the_steps_since_each_has_its_own
 def test_a_long_phase_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     console, output = plain()
     console.start(2, Path("run"))
-    console.phase("rollouts", 64)
-    console.advance()
-    monkeypatch.setattr("agentscope_tuner.monitor.console._SILENCE_S", -1.0)
-    console.advance()
+    with console.phases.begun("rollouts", 64) as phase:
+        console.advanced(phase)
+        monkeypatch.setattr("agentscope_tuner.monitor.console._SILENCE_S", -1.0)
+        phase.done = 2
+        console.advanced(phase)
     assert output.getvalue().splitlines()[1:] == ["step 0/2  rollouts 2/64 (0s)"]
 
 
@@ -126,8 +129,7 @@ def test_the_end_compares_before_with_after_and_names_what_was_written() -> None
 def test_the_live_display_shows_the_run_at_a_glance() -> None:
     progress = Progress(total_steps=4).after_step(1, {**STEP, "rollout/failed": 2.0}, now=10.0)
     progress = progress.after_step(2, {**STEP, "reward/mean": 0.5}, now=20.0)
-    progress = progress.in_phase("rollouts", 64, now=20.0)
-    shown = drawn(progress, now=25.0)
+    shown = drawn(progress, Phase("rollouts", 64, began=time.time() - 5), now=25.0)
     assert re.search(r"step +━.* 2/4 +17s left", shown)  # (12.34 + 10) / 2 a step, 5 s gone
     assert re.search(r"rollouts .* 0/64 +5s", shown)
     assert "reward 0.500 ↑ +0.250  ▁█  failed 2  1,234 tok/s" in shown
@@ -135,7 +137,20 @@ def test_the_live_display_shows_the_run_at_a_glance() -> None:
 
 def test_the_live_display_can_be_drawn_before_anything_is_known() -> None:
     assert "0/4" in drawn(Progress(total_steps=4))
-    assert "saving" in drawn(Progress(total_steps=4).in_phase("saving", None, now=0.0))
+    assert "saving" in drawn(Progress(total_steps=4), Phase("saving"))
+
+
+def test_what_the_learner_does_is_shown_before_rollouts_that_are_made_meanwhile() -> None:
+    phases = Phases()
+    assert phases.now is None
+    with phases.begun("rollouts", 4) as rollouts:
+        assert phases.now is rollouts
+        with phases.begun("learning") as learning:
+            with phases.begun("more rollouts", 4):
+                assert phases.now is learning
+            assert phases.now is learning
+        assert phases.now is rollouts
+    assert phases.now is rollouts  # nothing else has begun
 
 
 def test_prints_and_logs_appear_above_the_live_display() -> None:
@@ -165,14 +180,15 @@ def test_the_live_display_survives_being_updated_while_it_is_drawn() -> None:
 
     def redraw() -> None:
         while not stop.is_set():
-            draw(console._progress, 0.0)
+            draw(console._progress, console.phases.now, 0.0)
 
     drawer = threading.Thread(target=redraw)
     drawer.start()
     for step in range(1, 101):
-        console.phase("rollouts", 4)
-        for _ in range(4):
-            console.advance()
+        with console.phases.begun("rollouts", 4) as phase:
+            for _ in range(4):
+                phase.done += 1
+                console.advanced(phase)
         console.log({**STEP, "reward/mean": step / 100}, step)
     stop.set()
     drawer.join()

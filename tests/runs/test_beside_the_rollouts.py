@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,10 +15,11 @@ import pytest
 
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.monitor.phases import Phases
 from agentscope_tuner.rollout.under_way import Running
 from agentscope_tuner.runs.identity import data_revision, write_identity
 from agentscope_tuner.runs.index import task_digest
-from agentscope_tuner.runs.live import MAX_RUNNING, LiveFile, read_live
+from agentscope_tuner.runs.live import MAX_RUNNING, LiveFile, in_words, read_live
 from agentscope_tuner.runs.log import RunLog
 from agentscope_tuner.trajectory import Call
 from agentscope_tuner.visible import visible
@@ -84,12 +86,25 @@ def test_the_log_has_the_runs_lines_and_everybodys_warnings_without_control_char
 
 
 def test_what_a_run_is_doing_is_in_its_live_file_until_it_ends(tmp_path):
-    live = LiveFile(tmp_path, 4)
+    phases = Phases()
+    live = LiveFile(tmp_path, 4, phases)
     assert read_live(tmp_path) is None
-    live.phase("rollouts", 1, 64)
-    state = read_live(tmp_path)
-    assert state is not None
-    assert (state["phase"], state["step"], state["done"], state["total"]) == ("rollouts", 1, 0, 64)
+    with phases.begun("rollouts", 64) as phase:
+        live.begin(1)
+        state = read_live(tmp_path)
+        assert state is not None
+        assert (state["phase"], state["step"]) == ("rollouts", 1)
+        assert (state["done"], state["total"]) == (0, 64)
+        phase.done = 3
+        until(lambda: read_live(tmp_path), lambda state: state["done"] == 3)
+        with phases.begun("learning"):
+            live.begin(1)
+            state = read_live(tmp_path)
+            assert state is not None
+            assert (state["phase"], state["total"]) == ("learning", None)
+            assert re.fullmatch(r"learning, \d+s", in_words(state))
+        state = until(lambda: read_live(tmp_path), lambda state: state["phase"] == "rollouts")
+        assert re.fullmatch(r"rollouts 3/64, \d+s", in_words(state))
     assert [path.name for path in tmp_path.iterdir()] == ["live.json"]
     live.end()
     assert read_live(tmp_path) is None
@@ -97,9 +112,11 @@ def test_what_a_run_is_doing_is_in_its_live_file_until_it_ends(tmp_path):
 
 def test_rollouts_under_way_are_in_it_while_nothing_else_happens(tmp_path):
     running = Running()
-    live = LiveFile(tmp_path, 4, running.now)
-    live.phase("rollouts", 0, 80)
+    phases = Phases()
+    live = LiveFile(tmp_path, 4, phases, running.now)
     with ExitStack() as opened:
+        opened.enter_context(phases.begun("rollouts", 80))
+        live.begin(0)
         begun = [
             opened.enter_context(running.begun(f"r{n}", {"q": f"{n} + 1?"})) for n in range(80)
         ]

@@ -11,6 +11,7 @@ from made_runs import ATTACKS, HOSTILE, make_run, write_steps
 
 from agentscope_tuner.checkpoint.lock import RunLock
 from agentscope_tuner.checkpoint.run_state import RunState
+from agentscope_tuner.monitor.phases import Phases
 from agentscope_tuner.rollout.under_way import Running
 from agentscope_tuner.runs.live import LiveFile
 from agentscope_tuner.viewer.export import write_report
@@ -239,8 +240,11 @@ def test_a_running_run_is_followed_and_the_page_does_not_jump(browser, serve, tm
     run = make_run(tmp_path / "P" / "one", status="running")
     running = Running()
     with RunLock(run):
-        live = LiveFile(run, 9, running.now)
-        live.phase("rollouts", 4, 12)
+        phases = Phases()
+        live = LiveFile(run, 9, phases, running.now)
+        sampling = phases.begun("rollouts", 12)
+        sampling.__enter__()
+        live.begin(4)
         browser.open(serve(tmp_path), "document.querySelector('main h1')")
         go(browser, "run", "Steps and evaluations", run="P/one")
         browser.wait("document.getElementById('pulse').innerText.includes('rollouts 0/12')")
@@ -254,8 +258,12 @@ def test_a_running_run_is_followed_and_the_page_does_not_jump(browser, serve, tm
         write_steps(run, range(5, 6))
         browser.wait("document.querySelector('main').innerText.includes('step 5')")
         assert browser.run("scrollY") == 300
-        live.phase("saving", 5)
-        browser.wait("document.getElementById('pulse').innerText.includes('saving')")
+        sampling.__exit__(None, None, None)
+        with phases.begun("learning"):
+            live.begin(4)
+            for seconds in (1, 2):
+                said = f"step 5/9: learning, {seconds} s"
+                browser.wait(f"document.getElementById('pulse').innerText.includes({said!r})")
         live.end()
     browser.wait("document.getElementById('pulse').innerText === ''")
     browser.wait("document.querySelector('.under-way').innerText === ''")

@@ -62,7 +62,7 @@ def runs_table(rows: Sequence[RunRow]) -> Table:
         best = (f"{name} {reward:.3f} at {step}" for name, (reward, step) in row.best.items())
         table.add_row(
             escape(visible(row.name)),
-            row.status,
+            _state_text(row),
             f"{row.step}/{'?' if row.total_steps is None else row.total_steps}",
             escape(visible("\n".join(best))) or "-",
             _training_text(row),
@@ -72,6 +72,13 @@ def runs_table(rows: Sequence[RunRow]) -> Table:
     for column in (table.columns[2], table.columns[4]):
         column.justify = "right"
     return table
+
+
+def _state_text(row: RunRow) -> str:
+    from agentscope_tuner.runs.live import in_words
+
+    doing = "" if row.live is None else f": {in_words(row.live)}"
+    return escape(visible(row.status + doing))
 
 
 def _training_text(row: RunRow) -> str:

@@ -132,7 +132,7 @@ async def run(
             eval_interval=config.explorer.eval_interval,
             seed=config.seed,
         )
-        pipeline = Pipeline(rollouts, experience, taskset, schedule, replay)
+        pipeline = Pipeline(rollouts, experience, taskset, schedule, replay, phase=record.phase)
         loop = TrainingLoop(rollouts, learning, pipeline, evaluations, record, settings, stop)
         opened.push_async_callback(loop.close)
         if state is not None:

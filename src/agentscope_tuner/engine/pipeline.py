@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor
@@ -43,7 +44,10 @@ class Pipeline:
         taskset: Taskset,
         schedule: Schedule,
         replay: Replay | None = None,
+        *,
+        phase: Callable[[str], AbstractContextManager[object]],
     ) -> None:
+        """`phase` shows what is done while its block runs."""
         self._experience = experience
         self._taskset = taskset
         self.schedule = schedule
@@ -51,6 +55,7 @@ class Pipeline:
         """The weights that the sampler has."""
         self._replay = replay
         self._source = source
+        self._phase = phase
         self._batches: dict[int, StepBatch] = {}
         """Those that are not learnt from yet, by their steps."""
         self._draws: dict[int, asyncio.Task[None]] = {}
@@ -64,7 +69,7 @@ class Pipeline:
 
     async def start(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Begin after step `step`, with its weights."""
-        await self._source.adopt(weights, step)
+        await self._adopt(step, weights)
         self.version = step
 
     async def next(self, step: int) -> StepBatch:
@@ -107,12 +112,16 @@ class Pipeline:
         """Give the sampler the weights after step `step`, once older ones are not needed."""
         await self._finish(self.schedule.last_step_before(step))
         if self.schedule.style == "fully_async":
-            await self._source.adopt(weights, step)
+            await self._adopt(step, weights)
         else:
             async with self._sampling:
-                await self._source.adopt(weights, step)
+                await self._adopt(step, weights)
         self.version = step
         self._drawn_since = 0
+
+    async def _adopt(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        with self._phase("handing over weights"):
+            await self._source.adopt(weights, step)
 
     async def settle(self, step: int) -> None:
         """Draw what later weights than those after `step` must not, and let nothing run."""

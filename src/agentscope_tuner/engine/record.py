@@ -25,6 +25,7 @@ from agentscope_tuner.monitor.base import Monitor, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.curve import draw_reward_curve
 from agentscope_tuner.monitor.jsonl import FILE_NAME, read_metrics
+from agentscope_tuner.monitor.phases import Phase
 from agentscope_tuner.monitor.summary import RunSummary
 from agentscope_tuner.runs.card import write_card
 from agentscope_tuner.runs.files import RunFiles
@@ -69,7 +70,7 @@ class RunRecord:
         self._store = store
         self._rollouts = RolloutWriter(info.directory)
         self._files = RunFiles(info.directory)
-        self._live = LiveFile(info.directory, total_steps, running)
+        self._live = LiveFile(info.directory, total_steps, console.phases, running)
         self._log_file = RunLog(info.directory)
         self._limits = Limits(limits)
         self._alerts = alerts or Alerts(info.name)
@@ -101,17 +102,23 @@ class RunRecord:
         self.console.start(self._total_steps, self.directory, self._step)
 
     @contextmanager
-    def progress(self, phase: str, total: int) -> Iterator[Callable[[Rollout], None]]:
+    def phase(self, name: str, total: int | None = None) -> Iterator[Phase]:
+        """Show that the run does this while the block runs; `total` parts, if they are counted."""
+        with self.console.phases.begun(name, total) as phase:
+            self._live.begin(self._step)
+            yield phase
+
+    @contextmanager
+    def progress(self, name: str, total: int) -> Iterator[Callable[[Rollout], None]]:
         """Show a phase of `total` rollouts; call what is yielded with each that is done."""
-        self.console.phase(phase, total)
-        self._live.phase(phase, self._step, total)
+        with self.phase(name, total) as phase:
 
-        def done(rollout: Rollout) -> None:
-            self.console.advance()
-            self._live.advance()
-            self._callbacks.rollout(rollout)
+            def done(rollout: Rollout) -> None:
+                phase.done += 1
+                self.console.advanced(phase)
+                self._callbacks.rollout(rollout)
 
-        yield done
+            yield done
 
     def step(self, step: int, metrics: Mapping[str, float], groups: Sequence[RolloutGroup]) -> None:
         """A training step is done."""
@@ -153,10 +160,9 @@ class RunRecord:
                 logger.warning("The checkpoint of step %d has no model card: %s", step, error)
 
         self._lock.refuse_lost()
-        self.console.phase("saving", None)
-        self._live.phase("saving", self._step)
-        self._rollouts.drain()  # a checkpoint is never ahead of what it says was done
-        self.checkpoint = self._store.save(step, write, self._current)
+        with self.phase("saving"):
+            self._rollouts.drain()  # a checkpoint is never ahead of what it says was done
+            self.checkpoint = self._store.save(step, write, self._current)
         self._callbacks.save(step, self.checkpoint)
 
     def reason_to_end(self) -> str | None:

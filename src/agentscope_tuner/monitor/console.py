@@ -7,12 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from agentscope_tuner.monitor.live import LiveArea
+from agentscope_tuner.monitor.phases import Phase, Phases
 from agentscope_tuner.monitor.progress import Progress, headline
 from agentscope_tuner.monitor.summary import RunSummary, eval_rewards
 from agentscope_tuner.monitor.text import duration
@@ -38,6 +38,8 @@ class ConsoleMonitor:
     """
 
     def __init__(self, console: Console | None = None) -> None:
+        self.phases = Phases()
+        """What is shown of what the run does."""
         self._console = console or _Output()
         self._progress = Progress(total_steps=0)
         self._live: LiveArea | None = None
@@ -49,18 +51,14 @@ class ConsoleMonitor:
         after = f", resumed after step {resumed_step}" if resumed_step else ""
         self._print(f"Tuning for {total_steps} steps{after}; run directory: {run_directory}")
         if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._live = LiveArea(self._console, lambda: self._progress)
+            self._live = LiveArea(self._console, lambda: self._progress, self.phases)
             self._live.start()
 
-    def phase(self, name: str, total: int | None = None) -> None:
-        """Something begins that consists of `total` equal parts, if they can be counted."""
-        self._progress = self._progress.in_phase(visible(name), total, time.monotonic())
-
-    def advance(self) -> None:
-        """One more part of the phase is done."""
-        self._progress = replace(self._progress, done=self._progress.done + 1)
+    def advanced(self, phase: Phase) -> None:
+        """One more part of a phase is done."""
         if self._live is None and time.monotonic() - self._last_line > _SILENCE_S:
-            self._print(self._phase_line())
+            done = f"{phase.done}/{phase.total} ({duration(phase.seconds)})"
+            self._print(f"{self._step(self._progress.step)}  {phase.name} {done}")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Show the metrics of a training step, of evaluations, or of both."""
@@ -105,12 +103,6 @@ class ConsoleMonitor:
         if left is not None:
             parts.append(f"left {duration(left)}")
         return "  ".join(parts)
-
-    def _phase_line(self) -> str:
-        progress = self._progress
-        total = "" if progress.total is None else f"/{progress.total}"
-        took = duration(time.monotonic() - progress.phase_started)
-        return f"{self._step(progress.step)}  {progress.phase} {progress.done}{total} ({took})"
 
     def _step(self, step: int) -> str:
         total = str(self._progress.total_steps)

@@ -14,8 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from agentscope_tuner.monitor.phases import Phase, Phases
 from agentscope_tuner.monitor.progress import Progress
 from agentscope_tuner.monitor.text import duration, sparkline
+from agentscope_tuner.visible import visible
 
 _BAR_WIDTH = 32
 
@@ -26,9 +28,9 @@ class LiveArea:
     What is printed or logged meanwhile, by whomever, appears above.
     """
 
-    def __init__(self, console: Console, progress: Callable[[], Progress]) -> None:
+    def __init__(self, console: Console, progress: Callable[[], Progress], phases: Phases) -> None:
         self._live = Live(
-            get_renderable=lambda: draw(progress(), time.monotonic()),
+            get_renderable=lambda: draw(progress(), phases.now, time.monotonic()),
             console=console,
             transient=True,
         )
@@ -55,8 +57,8 @@ class LiveArea:
         self._handlers.clear()
 
 
-def draw(progress: Progress, now: float) -> RenderableType:
-    """The run at the moment `now`."""
+def draw(progress: Progress, phase: Phase | None, now: float) -> RenderableType:
+    """The run at the moment `now`, in a phase."""
     bars = Table.grid(padding=(0, 2))
     left = progress.seconds_left(now)
     bars.add_row(
@@ -65,16 +67,16 @@ def draw(progress: Progress, now: float) -> RenderableType:
         f"{progress.step}/{progress.total_steps}",
         "" if left is None else f"{duration(left)} left",
     )
-    if progress.phase:
-        count = "" if progress.total is None else f"{progress.done}/{progress.total}"
+    if phase is not None:
+        count = "" if phase.total is None else f"{phase.done}/{phase.total}"
         bar = ProgressBar(
-            total=progress.total,
-            completed=progress.done,
+            total=phase.total,
+            completed=phase.done,
             width=_BAR_WIDTH,
-            pulse=progress.total is None,
+            pulse=phase.total is None,
             animation_time=now,
         )
-        bars.add_row(progress.phase, bar, count, duration(now - progress.phase_started))
+        bars.add_row(visible(phase.name), bar, count, duration(phase.seconds))
     return Group(bars, _numbers(progress)) if progress.history else bars
 
 

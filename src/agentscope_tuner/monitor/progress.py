@@ -39,15 +39,6 @@ class Progress:
     """From the end of a step to the end of the next, evaluation and saving in between included."""
     step_ended: float | None = None
     sampled_tokens_per_s: float = math.nan
-    phase: str = ""
-    done: int = 0
-    total: int | None = None
-    """How much of the current phase there is to do; None if that is not counted."""
-    phase_started: float = 0.0
-
-    def in_phase(self, name: str, total: int | None, now: float) -> Progress:
-        """The same run at the beginning of a phase."""
-        return replace(self, phase=name, done=0, total=total, phase_started=now)
 
     def after_step(self, step: int, metrics: Mapping[str, float], now: float) -> Progress:
         """The same run at the end of training step `step`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from agentscope_tuner.checkpoint.lock import is_held
 from agentscope_tuner.checkpoint.run_state import FILE_NAME as STATE_FILE
@@ -17,6 +18,7 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.jsonl import FILE_NAME as METRICS_FILE
 from agentscope_tuner.monitor.jsonl import read_metrics
 from agentscope_tuner.monitor.summary import eval_rewards, training_key
+from agentscope_tuner.runs.live import read_live
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class RunRow:
     changed: datetime
     """When its state was last written, in local time."""
     directory: Path
+    live: Mapping[str, Any] | None = None
+    """What it is doing (`live.json`), if it says so."""
 
 
 def find_runs(directory: Path) -> list[RunRow]:
@@ -90,6 +94,7 @@ def _row(directory: Path) -> RunRow:
         training=(key, values[-1]) if values else None,
         changed=datetime.fromtimestamp(_changed(directory)),
         directory=directory,
+        live=read_live(directory) if status == "running" else None,
     )
 
 

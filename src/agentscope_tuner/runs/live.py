@@ -7,10 +7,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentscope_tuner.monitor.phases import Phases
+from agentscope_tuner.monitor.text import duration
 from agentscope_tuner.rollout.under_way import UnderWay
 from agentscope_tuner.runs.formats import LIVE
 from agentscope_tuner.runs.index import task_digest, task_preview
@@ -23,6 +25,8 @@ _LOOK_EVERY_S = 1.0
 _LOOK_AT_LEAST_S = 10.0
 """The same, in a long one."""
 
+_SAID = {"phase", "done", "total", "began"}
+
 SeeRunning = Callable[[], Sequence[UnderWay]]
 """The rollouts that are under way; called from a thread of its own."""
 
@@ -32,43 +36,34 @@ class LiveFile:
     changed: every second at first, and less often the longer a phase takes."""
 
     def __init__(
-        self, run_directory: Path, total_steps: int, running: SeeRunning = lambda: ()
+        self,
+        run_directory: Path,
+        total_steps: int,
+        phases: Phases,
+        running: SeeRunning = lambda: (),
     ) -> None:
         self._path = run_directory / FILE_NAME
         self._total_steps = total_steps
+        self._phases = phases
         self._running = running
-        self._state: dict[str, Any] = {}
+        self._step = 0
+        self._written: dict[str, Any] = {}
+        """The phase, as the file has it."""
         self._under_way: dict[str, Any] = {}
         self._tasks: dict[str, dict[str, str]] = {}
         """What is said of their tasks, by the rollouts' ids."""
-        self._changed = False
-        """Whether more parts are done than the file says."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._looking: threading.Thread | None = None
 
-    def phase(self, name: str, step: int, total: int | None = None) -> None:
-        """Something begins, after `step` steps, that has `total` parts if they can be counted."""
+    def begin(self, step: int) -> None:
+        """A phase has begun, after `step` steps."""
         with self._lock:
-            self._state = {
-                "format": LIVE,
-                "phase": name,
-                "step": step,
-                "total_steps": self._total_steps,
-                "done": 0,
-                "total": total,
-                "began": time.time(),
-            }
-            self._write()
+            self._step = step
+            self._write(self._phase())
         if self._looking is None:
             self._looking = threading.Thread(target=self._look, name="live", daemon=True)
             self._looking.start()
-
-    def advance(self) -> None:
-        """One more part is done."""
-        with self._lock:
-            self._state["done"] += 1
-            self._changed = True
 
     def end(self) -> None:
         """The run does nothing any more."""
@@ -81,13 +76,14 @@ class LiveFile:
         while not self._ended.wait(self._pause_s()):
             under_way = self._see()
             with self._lock:
-                if self._changed or under_way != self._under_way:
+                phase = self._phase()
+                if phase != self._written or under_way != self._under_way:
                     self._under_way = under_way
                     with contextlib.suppress(OSError):  # the run's own writes meet it as well
-                        self._write()
+                        self._write(phase)
 
     def _pause_s(self) -> float:
-        so_far = time.time() - self._state["began"]
+        so_far = time.time() - self._written.get("began", 0.0)
         return min(max(_LOOK_EVERY_S, so_far / 2), _LOOK_AT_LEAST_S)
 
     def _see(self) -> dict[str, Any]:
@@ -108,10 +104,27 @@ class LiveFile:
             "running_count": len(running),
         }
 
-    def _write(self) -> None:
-        self._changed = False
+    def _phase(self) -> dict[str, Any]:
+        if (phase := self._phases.now) is None:
+            return {}
+        return {
+            "phase": phase.name,
+            "step": self._step,
+            "done": phase.done,
+            "total": phase.total,
+            "began": phase.began,
+        }
+
+    def _write(self, phase: dict[str, Any]) -> None:
+        self._written = phase
         beside = self._path.with_name(f".{FILE_NAME}.tmp")
-        content = {**self._state, "updated": time.time(), **self._under_way}
+        content = {
+            "format": LIVE,
+            **phase,
+            "total_steps": self._total_steps,
+            "updated": time.time(),
+            **self._under_way,
+        }
         beside.write_text(json.dumps(content) + "\n")
         os.replace(beside, self._path)  # not synced: worth nothing after a power cut
 
@@ -122,7 +135,13 @@ def read_live(run_directory: Path) -> dict[str, Any] | None:
         live = json.loads((run_directory / FILE_NAME).read_bytes())
     except (OSError, ValueError):
         return None
-    return live if isinstance(live, dict) else None
+    return live if isinstance(live, dict) and live.keys() >= _SAID else None
+
+
+def in_words(live: Mapping[str, Any]) -> str:
+    """What a run is doing, and for how long."""
+    parts = f" {live['done']}/{live['total']}" if live["total"] else ""
+    return f"{live['phase']}{parts}, {duration(max(0.0, time.time() - live['began']))}"
 
 
 def _about(one: UnderWay) -> dict[str, str]:

@@ -8,8 +8,10 @@ import { group, list, rollout, step, task } from "./rollouts.js";
 const PAGES = { runs, run, files, compare, list, step, group, rollout, task };
 const main = document.getElementById("main");
 const pulse = document.getElementById("pulse");
+const said = h("span", {}), ago = h("span", { "aria-hidden": "true" });  // a clock is not read out
+pulse.append(said, ago);
 const help = document.getElementById("help");
-let shown = {}, drawing = 0, heard = null, unlisten = () => {}, timer = null;
+let shown = {}, drawing = 0, heard = null, unlisten = () => {}, timer = null, ticking = null;
 
 function currentRoute() {
   const [page, query] = location.hash.replace(/^#\/?/, "").split("?");
@@ -47,7 +49,9 @@ async function draw({ keep = false } = {}) {
   if (next.run !== shown.run) {
     unlisten();
     heard = null;
-    pulse.replaceChildren();
+    clearInterval(ticking);
+    said.replaceChildren();
+    ago.replaceChildren();
     unlisten = listen(next.run, onPulse);
   }
   shown = next;
@@ -55,11 +59,19 @@ async function draw({ keep = false } = {}) {
 
 // A run that goes on: its curves grow in place, other pages only say that there is more.
 function onPulse(now) {
-  const live = now.live;
-  const phase = live && (live.total ? `${live.phase} ${live.done}/${live.total}` : live.phase);
+  const live = now.live, ahead = Date.now() / 1e3 - now.at;  // of the server's clock
+  const parts = live?.total ? ` ${live.done}/${live.total}` : "";
   const text = !now.alive ? "" : live
-    ? `● step ${Math.min(live.step + 1, live.total_steps)}/${live.total_steps}: ${phase}, ${seconds(Math.max(0, live.updated - live.began))}` : "● running";
-  if (pulse.textContent !== text) pulse.replaceChildren(text);
+    ? `● step ${Math.min(live.step + 1, live.total_steps)}/${live.total_steps}: ${live.phase}${parts}` : "● running";
+  if (said.textContent !== text) said.replaceChildren(text);
+  const tick = () => {
+    const since = live && Math.max(0, Math.round(Date.now() / 1e3 - ahead - live.began));
+    ago.replaceChildren(live ? `, ${since < 60 ? `${since} s` : seconds(since)}` : "");
+  };
+  pulse.title = live ? `since ${new Date((live.began + ahead) * 1e3).toLocaleTimeString()}` : "";
+  clearInterval(ticking);
+  if (live) ticking = setInterval(tick, 1000);
+  tick();
   const files = JSON.stringify(now.files);
   if (heard !== null && heard !== files && shown.live) draw({ keep: true });
   else if (shown.hear) shown.hear(now);
