@@ -17,7 +17,9 @@ calculator: $(READY)
 ## make examples: two steps of each program of examples/ that needs no other framework
 examples: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --editable '.[examples]'
-	set -e; for name in frozen_lake llm_judge mailbox rock_paper_scissors word_game; do \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps bfcl-eval==2026.3.23
+	$(BIN)/python examples/bfcl/make_dataset.py
+	set -e; for name in bfcl frozen_lake llm_judge mailbox rock_paper_scissors word_game; do \
 		$(BIN)/astuner run examples/$$name/main.py --set buffer.total_steps=2 --set buffer.batch_size=2 \
 			--set checkpoint_root_dir=build/examples --set project=$$name; \
 	done
