@@ -27,6 +27,8 @@ from agentscope_tuner.cli.serve import serve
 from agentscope_tuner.cli.show import show
 from agentscope_tuner.cli.sweep import sweep
 from agentscope_tuner.cli.view import view
+from agentscope_tuner.errors import InputError
+from agentscope_tuner.verbosity import set_verbosity
 
 app = typer.Typer(
     name="astuner",
@@ -53,8 +55,19 @@ def astuner(
             help="Print the version and leave.",
         ),
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Log what is done, every rollout among it."),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Say nothing but results and errors."),
+    ] = False,
 ) -> None:
     """Take the options that are no command's."""
+    if verbose and quiet:
+        raise InputError("--verbose and --quiet are opposites: give one of them.")
+    set_verbosity("verbose" if verbose else "quiet" if quiet else "normal")
 
 
 def _show_version() -> None:

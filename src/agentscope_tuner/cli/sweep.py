@@ -25,6 +25,7 @@ from agentscope_tuner.cli.combinations import (
 )
 from agentscope_tuner.cli.options import AsJson, Program
 from agentscope_tuner.errors import InputError, RunError
+from agentscope_tuner.verbosity import shows_progress, verbosity
 from agentscope_tuner.visible import visible
 
 if TYPE_CHECKING:  # heavy
@@ -77,7 +78,7 @@ def sweep(
 
     wanted = combinations(settings)
     short = short_names(swept(wanted))
-    console, failed = Console(stderr=True), []
+    console, failed = Console(stderr=True, quiet=not shows_progress()), []
     with machine_output(True) as out:
         runs = [
             _planned(program, context.args, combination, run_name(name, combination, short))
@@ -131,7 +132,10 @@ def _run(program: Path, arguments: list[str], run: Planned) -> int:
     """Run it in a process of its own; Ctrl-C reaches it once, not twice."""
     assert run.config.name is not None
     given = (part for s in _settings(run.combination, run.config.name) for part in ("--set", s))
-    command = [sys.executable, "-m", "agentscope_tuner", "run", str(program), *arguments, *given]
+    level = verbosity()
+    said = () if level == "normal" else (f"--{level}",)
+    astuner = (sys.executable, "-m", "agentscope_tuner", *said)
+    command = [*astuner, "run", str(program), *arguments, *given]
     # What it says goes beside the table that this command prints.
     process = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
     while True:

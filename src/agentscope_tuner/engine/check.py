@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 from transformers import PreTrainedTokenizerBase
 
 from agentscope_tuner.engine.base import RolloutSource
@@ -23,6 +21,7 @@ from agentscope_tuner.rollout.sampling import Sampling
 from agentscope_tuner.runs.estimates import within_groups
 from agentscope_tuner.runs.index import task_digest, task_preview
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
+from agentscope_tuner.verbosity import progress_bars
 
 Task = dict[str, Any]
 
@@ -98,7 +97,7 @@ async def check_tasks(
     """Roll these tasks out, each `samples` times. A failed rollout is a part of the result."""
     device = default_device()
     hidden = len(tasks) * samples == 1
-    with Progress(console=Console(stderr=True), transient=True, disable=hidden) as progress:
+    with progress_bars(disable=hidden) as progress:
         bar = progress.add_task("checking", total=len(tasks) * samples)
         groups = await rollouts.rollout(
             tasks,

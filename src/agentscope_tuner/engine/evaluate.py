@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from rich.console import Console
 from rich.progress import Progress
 
 from agentscope_tuner.config.schema import Config
@@ -21,6 +20,7 @@ from agentscope_tuner.engine.scores import ModelScores, Score, Scores
 from agentscope_tuner.engine.source import find_source, short_name
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.rollout.sampling import Sampling
+from agentscope_tuner.verbosity import progress_bars
 
 OpenRollouts = Callable[[Config, ModelFiles], Awaitable[RolloutSource]]
 
@@ -58,7 +58,7 @@ async def evaluate_models(
     files = [ModelFiles.of_tuned(config) for config in configs]
     evaluations = [_as_asked(evaluation, options, config) for evaluation in evaluations]
     models = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_bars() as progress:
         for text, source, its_config, its_files in zip(given, sources, configs, files, strict=True):
             name = short_name(text, source)
             rollouts = await open_rollouts(its_config, its_files)

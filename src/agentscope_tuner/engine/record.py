@@ -6,6 +6,7 @@ One object is told what happened, once; it tells the monitors, the terminal and 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,6 +108,7 @@ class RunRecord:
         with self.console.phases.begun(name, total) as phase:
             self._live.begin(self._step)
             yield phase
+        logger.info("Step %d: %s, done in %.1f s.", self._step + 1, name, phase.seconds)
 
     @contextmanager
     def progress(self, name: str, total: int) -> Iterator[Callable[[Rollout], None]]:
@@ -116,6 +118,7 @@ class RunRecord:
             def done(rollout: Rollout) -> None:
                 phase.done += 1
                 self.console.advanced(phase)
+                log_rollout(rollout)
                 self._callbacks.rollout(rollout)
 
             yield done
@@ -242,6 +245,20 @@ class RunRecord:
 
     def _save_state(self, status: RunStatus) -> None:
         RunState(status, self._step, self._total_steps).save(self.directory)
+
+
+def log_rollout(rollout: Rollout) -> None:
+    """One line, for those who want to know everything."""
+    if (error := rollout.error) is not None:
+        logger.info("%s failed (%s): %s", rollout.id, error.kind, error.message)
+    else:
+        logger.info(
+            "%s: reward %.3f, %d tokens in %.1f s",
+            rollout.id,
+            math.nan if rollout.reward is None else rollout.reward,
+            rollout.trajectory.sampled_tokens,
+            rollout.seconds,
+        )
 
 
 def _headline(metrics: Mapping[str, float]) -> str:

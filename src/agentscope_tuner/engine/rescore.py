@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from agentscope_tuner.chat.remote import RemoteModel
 from agentscope_tuner.chat.served import ServedModel
@@ -29,6 +27,7 @@ from agentscope_tuner.runs.encoding import rollout_of
 from agentscope_tuner.runs.files import RunFiles
 from agentscope_tuner.runs.rescored import MAX_ANSWER, Rejudged, Rescored
 from agentscope_tuner.trajectory import RolloutError
+from agentscope_tuner.verbosity import progress_bars
 from agentscope_tuner.workflow import JudgeType
 
 logger = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ async def rescore(
     as_text = 0
     async with AsyncExitStack() as opened:
         models = await _auxiliary(config, opened)
-        progress = opened.enter_context(Progress(console=Console(stderr=True), transient=True))
+        progress = opened.enter_context(progress_bars())
         bar = progress.add_task("judging", total=len(rewarded))
         for at in range(0, len(rewarded), AT_ONCE):
             chunk = rewarded[at : at + AT_ONCE]

@@ -16,6 +16,7 @@ from agentscope_tuner.monitor.phases import Phase, Phases
 from agentscope_tuner.monitor.progress import Progress, headline
 from agentscope_tuner.monitor.summary import RunSummary, eval_rewards
 from agentscope_tuner.monitor.text import duration
+from agentscope_tuner.verbosity import shows_progress
 from agentscope_tuner.visible import visible
 
 _SILENCE_S = 60.0
@@ -34,13 +35,14 @@ class ConsoleMonitor:
     """Shows a run to the person who started it. Called from one thread.
 
     Args:
-        console: where to show it; None for the standard output.
+        console: where to show it; None for the standard output, where progress is shown at all
+            (`verbosity`).
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self.phases = Phases()
         """What is shown of what the run does."""
-        self._console = console or _Output()
+        self._console = console or _Output(quiet=not shows_progress())
         self._progress = Progress(total_steps=0)
         self._live: LiveArea | None = None
         self._last_line = 0.0
@@ -50,7 +52,8 @@ class ConsoleMonitor:
         self._progress = Progress(total_steps, step=resumed_step)
         after = f", resumed after step {resumed_step}" if resumed_step else ""
         self._print(f"Tuning for {total_steps} steps{after}; run directory: {run_directory}")
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
+        console = self._console
+        if console.is_terminal and not console.is_dumb_terminal and not console.quiet:
             self._live = LiveArea(self._console, lambda: self._progress, self.phases)
             self._live.start()
 

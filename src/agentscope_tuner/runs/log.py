@@ -6,7 +6,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from agentscope_tuner.visible import visible
+from agentscope_tuner.verbosity import VisibleFormatter
 
 FILE_NAME = "run.log"
 
@@ -16,18 +16,20 @@ class RunLog:
 
     def __init__(self, run_directory: Path) -> None:
         self._path = run_directory / FILE_NAME
-        self._handler: logging.FileHandler | None = None
+        self._handler: _File | None = None
 
     def open(self) -> None:
         """Begin to take what is logged anywhere in the process at its level."""
         self._handler = _File(self._path, encoding="utf-8", errors="backslashreplace")
-        self._handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._handler.setFormatter(
+            VisibleFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        )
         logging.root.addHandler(self._handler)
 
     def say(self, text: str) -> None:
         """Write one line of the run's own."""
         if self._handler is not None:
-            self._handler.handle(
+            self._handler.write(
                 logging.LogRecord("run", logging.INFO, __file__, 0, text, None, None)
             )
 
@@ -41,12 +43,27 @@ class RunLog:
 
 
 class _File(logging.FileHandler):
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write it; and show it as Python would if there was no handler, since nobody sees this."""
+        written = self.write(record)
+        last = logging.lastResort
+        if last is not None and record.levelno >= last.level and not _is_handled(record, self):
+            last.handle(record)
+        return written
+
+    def write(self, record: logging.LogRecord) -> bool:
+        """Write it."""
+        return bool(super().handle(record))
+
     def handleError(self, record: logging.LogRecord) -> None:
         """Nothing: on a full disk the run itself says so, and not once a line."""
 
 
-class _Formatter(logging.Formatter):
-    """What a model said reaches a log in tracebacks, and the log a terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record))
+def _is_handled(record: logging.LogRecord, besides: logging.Handler) -> bool:
+    """Whether a handler that somebody else has set up gets a record."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        if any(handler is not besides for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False

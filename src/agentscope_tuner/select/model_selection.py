@@ -11,7 +11,6 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from agentscope_tuner.config.arguments import DatasetConfig
@@ -23,6 +22,7 @@ from agentscope_tuner.select.trials import call_judge, call_workflow, run_trials
 from agentscope_tuner.select.usage import Usage, counted
 from agentscope_tuner.tasks import load_samples, make_tasks
 from agentscope_tuner.trajectory import Rollout, RolloutGroup
+from agentscope_tuner.verbosity import progress_bars
 from agentscope_tuner.workflow import (
     JudgeType,
     WorkflowType,
@@ -114,7 +114,7 @@ async def select_model(
     samples = load_samples(train_dataset.path, name=train_dataset.name, split=train_dataset.split)
     tasks = make_tasks(samples, range(min(train_dataset.total_steps or len(samples), len(samples))))
     results = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_bars() as progress:
         for candidate in candidates:
             bar = progress.add_task(candidate.name, total=len(tasks))
             async with candidate.opened() as model:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from agentscope_tuner.config.prompt_arguments import PromptTuneConfig
 from agentscope_tuner.select.candidates import OpenModel
 from agentscope_tuner.select.prompt_run import PromptRun
 from agentscope_tuner.select.trials import Task, call_judge, call_workflow, run_trials, told
 from agentscope_tuner.trajectory import Rollout, RolloutError, RolloutGroup, Trajectory
+from agentscope_tuner.verbosity import progress_bars
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 
@@ -38,11 +36,7 @@ class PromptTrials:
         number = self._numbers.setdefault(prompt, len(self._numbers))
         label = f"{dataset}-prompt{number}"
         new = [(at, task) for at, task in tasks if not self._run.trial(prompt, dataset, at)]
-        with Progress(
-            console=Console(stderr=True),
-            transient=True,
-            disable=not self._config.eval_display_progress,
-        ) as progress:
+        with progress_bars(disable=not self._config.eval_display_progress) as progress:
             bar = progress.add_task(label, total=len(new))
             made = await run_trials(
                 label,
