@@ -43,6 +43,7 @@ COMMANDS = (
     "enable",
     "disable",
     "env",
+    "cache",
 )
 
 

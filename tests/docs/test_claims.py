@@ -10,6 +10,7 @@ import pytest
 import typer
 from pages import PAGES, ROOT, anchors, blocks, code, links, text_of
 
+from agentscope_tuner import __version__
 from agentscope_tuner.cli.app import app
 from agentscope_tuner.config.keys import keys_of
 from agentscope_tuner.config.schema import Config
@@ -93,6 +94,11 @@ def test_configuration_keys_exist(page: Path) -> None:
             is_file = re.search(r"\.(py|md|yaml|jsonl?|png)$", key)
             if key.split(".")[0] in SECTIONS and key not in ATTRIBUTES and not is_file:
                 assert is_configured(key), line
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    versions = [line[3:] for line in text_of(ROOT / "CHANGELOG.md").splitlines() if "## " in line]
+    assert versions[1] == __version__  # after what may change from version to version
 
 
 def test_the_page_of_results_is_what_its_command_writes() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from agentscope_tuner import __version__
+from agentscope_tuner.cli.cache import cache
 from agentscope_tuner.cli.chat import chat
 from agentscope_tuner.cli.check import check
 from agentscope_tuner.cli.compare import compare
@@ -93,6 +94,7 @@ OTHER_COMMANDS = (
     enable,
     disable,
     env,
+    cache,
 )
 COMMANDS = [command.__name__.replace("_", "-") for command in (*PROGRAM_COMMANDS, *OTHER_COMMANDS)]
 
