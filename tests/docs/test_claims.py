@@ -96,6 +96,14 @@ def test_configuration_keys_exist(page: Path) -> None:
                 assert is_configured(key), line
 
 
+def test_every_variable_that_the_package_sets_is_documented() -> None:
+    page = text_of(ROOT / "docs" / "cli.md")
+    for place in ("__init__.py", "chat/client.py"):
+        source = (ROOT / "src" / "agentscope_tuner" / place).read_text()
+        for name, value in re.findall(r'os\.environ\.setdefault\("(\w+)", "(\w+)"\)', source):
+            assert f"`{name}={value}`" in page
+
+
 def test_the_changelog_begins_with_this_version() -> None:
     versions = [line[3:] for line in text_of(ROOT / "CHANGELOG.md").splitlines() if "## " in line]
     assert versions[1] == __version__  # after what may change from version to version

@@ -153,6 +153,18 @@ def test_what_the_learner_does_is_shown_before_rollouts_that_are_made_meanwhile(
     assert phases.now is rollouts  # nothing else has begun
 
 
+def test_a_dumb_terminal_gets_lines_and_no_movement_of_the_cursor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    console, output = terminal()
+    console.start(4, Path("run"))
+    console.log(STEP, 1)
+    console.stop()
+    assert "step 1/4  reward 0.250" in output.getvalue()
+    assert "\x1b[?25l" not in output.getvalue()  # the cursor is not hidden
+
+
 def test_prints_and_logs_appear_above_the_live_display() -> None:
     console, output = terminal()
     logger = logging.getLogger("test_console")

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from agentscope_tuner.checkpoint.durable import sync_tree, write_atomically
 from agentscope_tuner.runs import formats
+from agentscope_tuner.runs.program import commit_of
 
 VERSIONS = "versions.json"
 TOKENIZER = "tokenizer"
@@ -68,6 +69,7 @@ def write_identity(
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": package_versions(),
+        "program": commit_of(Path.cwd()),
         "model": {"path": model["path"], **revision(model["path"], Path(model["directory"]))},
         "datasets": {
             name: {"path": path, **data_revision(path)} for name, path in datasets.items() if path
