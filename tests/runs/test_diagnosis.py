@@ -28,6 +28,10 @@ def cut_off(step: int, rollout: Rollout) -> None:
         rollout.trajectory.calls[0].finish_reason = "length"
 
 
+def unrewarded(step: int, rollout: Rollout) -> None:
+    rollout.reward = None
+
+
 def one_is_slow(step: int, rollout: Rollout) -> None:
     if rollout.id.endswith("-0-0"):
         rollout.seconds = 60.0
@@ -123,6 +127,12 @@ def test_a_model_that_has_learnt_its_task_may_be_sure_of_itself(tmp_path: Path) 
 
     sure = SICK["entropy-collapse"][1].metrics
     assert found_in(RunOf(reward=learnt, metrics=sure), tmp_path) == []
+
+
+def test_a_model_that_imitates_what_is_written_may_be_sure_of_itself(tmp_path: Path) -> None:
+    sure = SICK["entropy-collapse"][1].metrics
+    found = found_in(RunOf(change=unrewarded, metrics=sure), tmp_path)
+    assert "entropy-collapse" not in {finding.rule for finding in found}
 
 
 @pytest.mark.parametrize("right", [2, 3, 4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isnan
 from statistics import fmean, median
 
 from agentscope_tuner.runs.diagnosis.case import WINDOW, Case, span
@@ -26,6 +27,7 @@ def entropy_collapse(case: Case) -> Iterator[Finding]:
     """The entropy has fallen and the second half of the run is no better than the first.
 
     The last steps alone would not do: a model that has learnt its task explores no more either.
+    Where nothing has a reward, samples are imitated, and there is nothing to explore.
     """
     values = case.values("policy/entropy")
     if len(values) < 2 * WINDOW or len(case.steps) < 2 * WINDOW:
@@ -35,7 +37,7 @@ def entropy_collapse(case: Case) -> Iterator[Finding]:
     half = len(case.steps) // 2
     before, after = case.reward(case.steps[:half]), case.reward(case.steps[half:])
     rising = after.mean - before.mean > 2 * max(before.standard_error, after.standard_error)
-    if last >= COLLAPSED * first or rising:
+    if last >= COLLAPSED * first or rising or isnan(after.mean - before.mean):
         return
     yield Finding(
         "entropy-collapse",
