@@ -78,7 +78,13 @@ class Nothing:
         """See `Learner.weights`."""
         return {}
 
-    def step(self, step: int, groups: Sequence[RolloutGroup]) -> dict[str, float]:
+    def written(self, step: int) -> list[RolloutGroup]:
+        """See `Learning.written`."""
+        return []
+
+    def step(
+        self, step: int, groups: Sequence[RolloutGroup], written: Sequence[RolloutGroup]
+    ) -> dict[str, float]:
         """See `Learning.step`."""
         self.algorithm.advantages(groups)
         return {"train/tokens": float(GROUPS * SAMPLES * NEW)}
