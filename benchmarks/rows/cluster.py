@@ -12,7 +12,7 @@ from results import Outcome, Row
 
 from agentscope_tuner.inference.loading import resolve_model
 
-TASKS, SAMPLES, TOKENS = 16, 2, 48
+TASKS, SAMPLES, TOKENS = 32, 4, 48
 SAMPLERS, WEIGHTS = 4, 500_000_000
 BUDGET_S = 1.0
 

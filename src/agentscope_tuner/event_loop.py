@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 from agentscope_tuner.blocking import BlockWatch
 from agentscope_tuner.executors import DaemonThreadPool
+from agentscope_tuner.heap import share_heap
 
 USER_THREADS = 1024
 """Calls of `asyncio.to_thread` under way at once; more wait their turn."""
@@ -61,6 +62,7 @@ def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
 
     Raises what `work` raises, and KeyboardInterrupt if it was cancelled by Ctrl-C.
     """
+    share_heap()  # from here on there are threads
     if not is_inside_a_loop():
         return _run(work)
     outcome: list[T] = []

@@ -108,14 +108,22 @@ def read_frames(path: Path) -> Iterator[tuple[Frame, list[dict[str, Any]]]]:
 
 
 def _lines(path: Path, frame: bytes) -> list[dict[str, Any]]:
-    with zstandard.ZstdDecompressor().stream_reader(BytesIO(frame)) as reader:
-        text = reader.read(MAX_GROUP + 1)
-    if len(text) > MAX_GROUP:
-        raise ValueError(f"a group has more than {MAX_GROUP} bytes")
-    lines = [json.loads(line) for line in text.splitlines()]
+    lines = [json.loads(line) for line in _decompressed(frame).splitlines()]
     for line in lines:
         refuse_newer(path, line.get("format", 1), ROLLOUTS)
     return lines
+
+
+def _decompressed(frame: bytes) -> bytes:
+    """Piece by piece: `read` allocates what it is asked for before it knows what there is."""
+    pieces, size = list[bytes](), 0
+    with zstandard.ZstdDecompressor().stream_reader(BytesIO(frame)) as reader:
+        while piece := reader.read(_CHUNK):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_GROUP:
+                raise ValueError(f"a group has more than {MAX_GROUP} bytes")
+    return b"".join(pieces)
 
 
 def _frame_length(content: bytes) -> int:

@@ -19,6 +19,7 @@ from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.checkpoint.state import save_state
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.heap import give_back_freed_memory, keep_freed_memory
 from agentscope_tuner.inference.memory import free_memory
 from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.training import forward, reading
@@ -26,11 +27,7 @@ from agentscope_tuner.training.backward import backward_through_head
 from agentscope_tuner.training.columns import columns_of, own_columns
 from agentscope_tuner.training.lora import LoraSettings, add_adapters, merged_weights
 from agentscope_tuner.training.master_weights import MasterWeights
-from agentscope_tuner.training.memory import (
-    activation_bytes_per_token,
-    give_back_freed_memory,
-    keep_freed_memory,
-)
+from agentscope_tuner.training.memory import activation_bytes_per_token
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import (

@@ -1,10 +1,6 @@
-"""What training needs of memory, and how a CPU process holds on to it."""
+"""What training needs of memory."""
 
 from __future__ import annotations
-
-import ctypes
-import sys
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,29 +12,6 @@ from agentscope_tuner.training.forward import predecessor_states
 from agentscope_tuner.training.lora import LoraSettings, add_adapters
 from agentscope_tuner.training.packing import PackSize, pack_batch
 from agentscope_tuner.training.samples import TrainingSample, as_group
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
-
-
-def keep_freed_memory() -> None:
-    """Let the allocator reuse freed memory instead of giving it back; does nothing without glibc.
-
-    An update frees and asks again for gigabytes of activations. By default each large one is mapped
-    anew and zeroed by the kernel page by page, which costs a fifth to a third of a step's time.
-    What is kept is given back when the learner ends (`give_back_freed_memory`).
-    """
-    mallopt = _of_glibc("mallopt")
-    if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)  # never
-        mallopt(_M_ARENA_MAX, 1)  # one heap for all threads: sampling and training take turns
-
-
-def give_back_freed_memory() -> None:
-    """End what `keep_freed_memory` began for what is free now; does nothing without glibc."""
-    trim = _of_glibc("malloc_trim")
-    if trim is not None:
-        trim(0)
 
 
 def tuning_bytes(
@@ -77,11 +50,6 @@ def critic_bytes(config: PreTrainedConfig, dtype: torch.dtype, lora: LoraSetting
     needs = tuning_bytes(config, dtype, lora, reference=False)
     needs.pop("merged", None)
     return sum(needs.values())
-
-
-def _of_glibc(name: str) -> Callable[..., int] | None:
-    """The allocator's function, where there is one of this name."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def activation_bytes_per_token(model: PreTrainedModel, tokens: int = 32) -> float:

@@ -19,8 +19,9 @@ class Updates:
     def __init__(self, weights: Mapping[str, Tensor], settings: OptimizerSettings) -> None:
         """`weights` are float32, by name; they are changed in place.
 
-        Their gradients keep their place from update to update: allocated anew among activations,
-        they would leave holes of other sizes each time, and the heap would grow for the whole run.
+        Gradients and averages have their places before the first activations, and keep them from
+        update to update: allocated among activations they would leave holes of other sizes each
+        time, and the heap would grow for the whole run.
         """
         self.done = 0
         """Calls of `step` so far."""
@@ -36,6 +37,12 @@ class Updates:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        for weight in self._weights:
+            self.optimizer.state[weight] = {
+                "step": torch.zeros((), device=weight.device),
+                "exp_avg": torch.zeros_like(weight),
+                "exp_avg_sq": torch.zeros_like(weight),
+            }
 
     def step(self, at: float) -> dict[str, float]:
         """Update with the accumulated gradient and forget it; returns `grad_norm` and `lr`.
