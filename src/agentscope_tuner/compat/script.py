@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agentscope_tuner.compat.alias import install
 from agentscope_tuner.errors import InputError
+from agentscope_tuner.heap import share_heap
 
 
 def run_script(path: str | os.PathLike[str], argv: Sequence[str] = ()) -> None:
@@ -22,6 +23,7 @@ def run_script(path: str | os.PathLike[str], argv: Sequence[str] = ()) -> None:
     script = Path(path)
     if not script.is_file():
         raise InputError(f"There is no script at {str(path)!r}.")
+    share_heap()  # before what the script imports starts threads
     install()
     sys.argv = [str(path), *argv]
     sys.path[0] = str(script.resolve().parent)
