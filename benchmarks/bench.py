@@ -31,6 +31,7 @@ SUBJECTS = (
     "long_prompts",
     "bookkeeping",
     "cluster",
+    "exported",
 )
 QUICK_SUBJECTS = ("sampling", "agents", "demo", "memory", "concurrency", "overhead")
 
