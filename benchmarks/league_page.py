@@ -25,8 +25,8 @@ class Entry:
     """Held-out answers of an evaluation."""
     samples: int
     """Rollouts that were learnt from."""
-    seconds: float
-    """Of its steps, evaluations left out."""
+    cpu_seconds: float | None
+    """Of the processor, for the whole run with its evaluations; None if it was not measured."""
     machine: str
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
 
@@ -63,13 +63,14 @@ def error(entries: Sequence[Entry], values: Sequence[float]) -> float:
 def row(name: str, entries: Sequence[Entry], letters: Mapping[str, str]) -> str:
     """One type's; `letters` stand for machines."""
     areas, finals = [e.area for e in entries], [e.final for e in entries]
+    seconds = [e.cpu_seconds for e in entries if e.cpu_seconds is not None]
     spread = f" ± {error(entries, areas):.3f}" if len(entries) > 1 else ""
     cells = (
         f"`{name}`",
         str(len(entries)),
         f"{statistics.mean(areas):.3f}{spread}",
         f"{statistics.mean(finals):.3f} ± {error(entries, finals):.3f}",
-        f"{statistics.mean(e.seconds for e in entries):.0f}",
+        f"{statistics.mean(seconds):.0f}" if seconds else "",
         ", ".join(sorted({letters[e.machine] for e in entries})),
         min(e.date for e in entries),
     )
@@ -102,13 +103,13 @@ for its best settings: this says what it does with its defaults here, not which 
 {len(entries)} of {planned} runs are finished. Machines: {told}. Without `amx_bf16` the example
 computes in float32, else in bfloat16, so that runs of one seed begin with other samples.
 
-| type | seeds | area under the held-out curve | final held-out reward | s in steps | on | date |
+| type | seeds | area under the held-out curve | final held-out reward | processor s | on | date |
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(row(name, runs, letters) for name, runs in ranked)}
 
 The area is the mean height of the curve. Errors are standard errors of the mean over seeds; of a
-single seed that of {first.answers} answers, and none for the area. Seconds are of a shared machine,
-which other programs were using too.
+single seed that of {first.answers} answers, and none for the area. Processor seconds are those of
+the whole run on its cores, start and evaluations with it.
 
 Not played: {without}.
 """
