@@ -136,12 +136,18 @@ def main() -> None:
     threads = max(1, len(os.sched_getaffinity(0)) // options.at_once)
     with ThreadPoolExecutor(options.at_once) as pool:
         runs = [pool.submit(play, name, seed, threads) for name, seed in missing[: options.runs]]
+        failed = 0
         for run in as_completed(runs):
+            if run.exception():
+                failed += 1
+                print(run.exception(), file=sys.stderr, flush=True)
+                continue
             entries.append(entry := run.result())
             write(entries)
             print(f"{entry.type}, seed {entry.seed}: area {entry.area:.3f}", flush=True)
     if entries:
         write(entries)
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":
