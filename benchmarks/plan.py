@@ -20,6 +20,7 @@ from machine import processor
 
 from agentscope_tuner.cli.invoke import invoke
 from agentscope_tuner.commands.peak import PeakMemory
+from agentscope_tuner.heap import share_heap
 from agentscope_tuner.monitor.jsonl import read_metrics
 
 PAGE = Path(__file__).parents[1] / "docs" / "plan.md"
@@ -82,6 +83,7 @@ def of_plan(planned: dict) -> Figures:
 
 def run_here(settings: list[str]) -> Figures:
     """Run the project in this process, and measure the same."""
+    share_heap()  # as `run` does, too late where the watch is a thread already
     with PeakMemory(torch.device("cpu")) as memory:
         began = time.perf_counter()
         invoke("run", Path("main.py"), [], settings)
