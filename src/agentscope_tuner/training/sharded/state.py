@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
@@ -15,12 +14,11 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from agentscope_tuner.checkpoint.state import load_state, save_state
-from agentscope_tuner.training.sharded.shards import trained
 from agentscope_tuner.training.updates import Updates
 
 SHARDS = "shards"
-"""Folder of the optimizer, in as many parts as there were ranks; absent while no update has had a
-gradient."""
+"""Folder of the optimizer, in as many parts as there were ranks; checkpoints may lack it that were
+written when averages began with the first gradient."""
 UPDATES = "updates.pt"
 """How many updates there have been."""
 
@@ -32,9 +30,8 @@ def save_updates(
     directory.mkdir(parents=True, exist_ok=True)
     if dist.get_rank(group) == 0:
         save_state(directory / UPDATES, {"step": updates.done})
-    if updates.optimizer.state:  # else no update had a gradient
-        state = _optimizer_state(model, updates)
-        dcp.save(state, checkpoint_id=directory / SHARDS, process_group=group)
+    state = _optimizer_state(model, updates)
+    dcp.save(state, checkpoint_id=directory / SHARDS, process_group=group)
 
 
 def load_updates(
@@ -44,14 +41,9 @@ def load_updates(
     updates.done = load_state(directory / UPDATES)["step"]
     if not (directory / SHARDS).exists():
         return
-    weights = trained(model).values()
-    for weight in weights:
-        weight.grad = None  # else an optimizer that has made no update has no state to fill
     state = _optimizer_state(model, updates)
     dcp.load(state, checkpoint_id=directory / SHARDS, process_group=group)
     set_optimizer_state_dict(model, updates.optimizer, optim_state_dict=state["optimizer"])
-    for weight in weights:
-        weight.grad = torch.zeros_like(weight)
 
 
 def _optimizer_state(model: nn.Module, updates: Updates) -> dict[str, Any]:
