@@ -2,8 +2,8 @@
 
     python benchmarks/bench.py [--quick] [--only sampling ...]
 
-Writes `results.json` and `results.md`, where the subjects that were not measured now stay as they
-were; the quick form only prints.
+Writes `results.json` and `results.md` after each subject; those that are not measured now stay
+there as they were. The quick form only prints.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 
 from peers import ENVIRONMENTS
 from race import Unavailable
-from results import Outcome, Row, page, write
+from results import Outcome, Row, keep, kept, page
 
 SUBJECTS = (
     "sampling",
@@ -43,8 +43,6 @@ def run(subject: str, quick: bool) -> Outcome:
         outcome: Outcome = importlib.import_module(f"rows.{subject}").measure(quick)
     except Unavailable as error:
         outcome = Outcome([Row(subject, "", None, note=str(error))])
-    if not quick:
-        outcome.save(subject)
     return outcome
 
 
@@ -55,19 +53,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a part, with few repeats")
     parser.add_argument("--only", nargs="+", choices=SUBJECTS)
     options = parser.parse_args()
-    subjects = options.only or (QUICK_SUBJECTS if options.quick else SUBJECTS)
-    outcomes = [run(subject, options.quick) for subject in subjects]
-    if not options.quick:
-        outcomes = [Outcome.load(subject) for subject in SUBJECTS]
-    rows = [row for outcome in outcomes for row in outcome.rows]
-    text = page(
-        rows,
-        [outcome.details for outcome in outcomes if outcome.details],
-        packages=", ".join(environment.versions() for environment in ENVIRONMENTS),
-    )
-    print(text)
-    if not options.quick:
-        write(rows, text)
+    peers = ", ".join(environment.versions() for environment in ENVIRONMENTS)
+    measured: dict[str, Outcome] = {}
+    for subject in options.only or (QUICK_SUBJECTS if options.quick else SUBJECTS):
+        measured[subject] = run(subject, options.quick)
+        if not options.quick:
+            known = kept() | measured
+            keep({name: known[name] for name in SUBJECTS if name in known}, peers)
+    print(page(measured, peers))
 
 
 if __name__ == "__main__":

@@ -13,19 +13,13 @@ import transformers
 import agentscope_tuner
 
 
-def describe(packages: str) -> str:
-    """Processor, memory, load, and versions as a Markdown list."""
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
-    memory = psutil.virtual_memory()
-    return "\n".join(
-        [
-            f"- {processor()}, {os.cpu_count()} cores, {memory.total / 2**30:.0f} GiB of memory "
-            f"({memory.available / 2**30:.0f} available), load {load} at the end",
-            f"- agentscope-tuner {agentscope_tuner.__version__}, Python "
-            f"{platform.python_version()}, torch {torch.__version__}, transformers "
-            f"{transformers.__version__}",
-            f"- peers: {packages}",
-        ]
+def describe() -> str:
+    """Processor, memory and versions."""
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{processor()}, {os.cpu_count()} cores, {memory:.0f} GiB of memory; agentscope-tuner "
+        f"{agentscope_tuner.__version__}, Python {platform.python_version()}, torch "
+        f"{torch.__version__}, transformers {transformers.__version__}"
     )
 
 

@@ -1,25 +1,25 @@
 """What came out, as rows: `results.json` for machines, `results.md` for people.
 
-Each subject's outcome is kept in the cache directory as soon as it is there, so that a subject can
-be measured again alone, and one that breaks costs none of the others.
+Each subject's outcome is kept, with the machine that it was measured on, as soon as it is there: a
+subject can be measured again alone, on another machine too, and one that breaks costs none of the
+others.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from machine import describe
 from race import Comparison
 
-from agentscope_tuner.cache import cache_directory
-
 JSON = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).with_name("results.md")
-OUTCOMES = cache_directory() / "bench" / "outcomes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,67 +79,74 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Rows, and what is shown below the table."""
+    """Rows of a subject, and what is shown below the table."""
 
     rows: Sequence[Row] = ()
     details: str = ""
     """Markdown."""
-
-    def save(self, subject: str) -> None:
-        """Keep it until the subject is measured again."""
-        OUTCOMES.mkdir(parents=True, exist_ok=True)
-        (OUTCOMES / f"{subject}.json").write_text(json.dumps(asdict(self)))
+    machine: str = field(default_factory=describe)
+    """What the figures hold for."""
+    load: float = field(default_factory=lambda: round(os.getloadavg()[0], 1))
+    """Of the machine when all was measured, the benchmark's own included."""
 
     @classmethod
-    def load(cls, subject: str) -> Outcome:
-        """What was kept last; without rows if the subject has never been measured."""
-        path = OUTCOMES / f"{subject}.json"
-        if not path.exists():
-            return cls()
-        kept = json.loads(path.read_text())
-        return cls([Row(**row) for row in kept["rows"]], kept["details"])
+    def read(cls, plain: Mapping[str, Any]) -> Outcome:
+        """From JSON."""
+        return cls(**{**plain, "rows": [Row(**row) for row in plain["rows"]]})
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
+def kept() -> dict[str, Outcome]:
+    """The last outcome of each subject that was ever measured."""
+    subjects = json.loads(JSON.read_text()) if JSON.exists() else {}
+    return {subject: Outcome.read(plain) for subject, plain in subjects.items()}
+
+
+def keep(outcomes: Mapping[str, Outcome], peers: str) -> None:
+    """Write both files."""
+    plain = {subject: asdict(outcome) for subject, outcome in outcomes.items()}
+    JSON.write_text(json.dumps(plain, indent=2) + "\n")
+    PAGE.write_text(page(outcomes, peers) + "\n")
+
+
+def page(outcomes: Mapping[str, Outcome], peers: str) -> str:
+    """The whole report; `peers` are their packages."""
+    machines = list(dict.fromkeys(outcome.machine for outcome in outcomes.values()))
+    letters = dict(zip(machines, "ABCDEFGH", strict=False))
     lines = [
-        "| what | ours | against | ratio (spread) | target | | date |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *(_line(row) for row in rows),
+        "| what | ours | against | ratio (spread) | target | | on | load | date |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(
+            _line(row, letters[outcome.machine], outcome.load)
+            for outcome in outcomes.values()
+            for row in outcome.rows
+        ),
     ]
-    return "\n".join(lines)
-
-
-def page(rows: Sequence[Row], details: Sequence[str], packages: str) -> str:
-    """The whole report."""
     return "\n\n".join(
         [
             "# Benchmark results",
             "`make bench`, subject by subject; how each line is measured stands in "
             "[README.md](README.md).",
-            describe(packages),
-            table(rows),
-            *details,
+            "\n".join(
+                [*(f"- {letters[m]}: {m}" for m in machines), f"- peers: {peers}"],
+            ),
+            "\n".join(lines),
+            *(outcome.details for outcome in outcomes.values() if outcome.details),
         ]
     )
 
 
-def write(rows: Sequence[Row], text: str) -> None:
-    """Write both files."""
-    JSON.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    PAGE.write_text(text + "\n")
-
-
-def _line(row: Row) -> str:
+def _line(row: Row, machine: str, load: float) -> str:
+    measured = (machine, f"{load}", row.date)
     if row.ratio is None:
-        cells = (row.name, "", row.against, f"not measured: {row.note}", _target(row), "", row.date)
+        why = f"not measured: {row.note}"
+        cells = (row.name, "", row.against, why, _target(row), "", *measured)
         return f"| {' | '.join(cells)} |"
     ours = f"{_number(row.ours)} {row.unit}"
     peer = f"{row.against}: {_number(row.peer)} {row.unit}"
     spread = f" ({_number(row.spread[0])} to {_number(row.spread[1])})" if row.spread else ""
     met = {True: "met", False: "not met", None: ""}[row.met]
     name = f"{row.name}; {row.note}" if row.note else row.name
-    cells = (name, ours, peer, f"{_number(row.ratio)}{spread}", _target(row), met, row.date)
+    cells = (name, ours, peer, f"{_number(row.ratio)}{spread}", _target(row), met, *measured)
     return f"| {' | '.join(cells)} |"
 
 
