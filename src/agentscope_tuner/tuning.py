@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+NEED_A_WORKFLOW = ("check", "evaluate")
+"""Commands that pass over a call of `tune()` without one."""
+
 
 @dataclass(slots=True)
 class Invocation:
@@ -43,6 +46,8 @@ class Invocation:
     """Shows what a command that only looks has found."""
     calls: int = 0
     """How often tune() was called."""
+    passed_over: int = 0
+    """How many of these calls the command had nothing to do with."""
     interrupted: bool = False
     """Whether a run was stopped before its end."""
 
@@ -144,6 +149,11 @@ def tune(
     from agentscope_tuner.engine.preflight import refuse_missing_models
 
     refuse_missing_models(config)
+    if workflow_func is None and invocation.command in NEED_A_WORKFLOW:
+        from agentscope_tuner.engine.stand_in import stand_in
+
+        invocation.passed_over += 1
+        return stand_in(config)
     with _alone():
         from agentscope_tuner import commands
         from agentscope_tuner.engine.run_directory import name_repetition

@@ -24,14 +24,12 @@ from agentscope_tuner.workflow import JudgeType, WorkflowType
 async def check(
     config: Config,
     *,
-    workflow_func: WorkflowType | None,
+    workflow_func: WorkflowType,
     judge_func: JudgeType | None,
     tasks: int,
     samples: int,
 ) -> Checked:
     """Roll out the first tasks of the training set; see `astuner check`."""
-    if workflow_func is None:
-        raise InputError("There is no workflow_func to check: give tune() one.")
     algorithm = build_algorithm(config)
     first = config.model_copy(deep=True)
     first.buffer.batch_size, first.buffer.total_steps = tasks, 1
@@ -63,13 +61,11 @@ async def check(
 async def evaluate(
     config: Config,
     *,
-    workflow_func: WorkflowType | None,
+    workflow_func: WorkflowType,
     judge_func: JudgeType | None,
     **options: Any,
 ) -> Scores:
     """Score models on the held-out sets; see `astuner evaluate` and `EvaluateOptions`."""
-    if workflow_func is None:
-        raise InputError("There is no workflow_func to evaluate with: give tune() one.")
     evaluations = build_evaluations(config)
 
     async def open_rollouts(config: Config, files: ModelFiles) -> RolloutSource:
