@@ -246,6 +246,27 @@ def test_a_finding_as_json_has_all_of_it(tmp_path: Path) -> None:
     assert plain["rollouts"][0]["step"] == 8
 
 
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_rise_in_fewer_steps_than_make_a_beginning_and_an_end_says_nothing_of_held_out_tasks(
+    steps: int, tmp_path: Path
+) -> None:
+    def rises(step: int, task: int, sample: int) -> float:
+        return float(sample < (1 if step < 2 else 3))
+
+    made = RunOf(steps=steps, reward=rises, held_out={0: 0.3, steps: 0.3})
+    assert [finding.rule for finding in found_in(made, tmp_path)] == ["within-the-error"]
+    longer = replace(made, steps=6, held_out={0: 0.3, 6: 0.3}).write(tmp_path / "longer")
+    assert [finding.rule for finding in diagnose(RunFiles(longer))] == ["held-out-flat"]
+
+
+def test_training_is_compared_over_the_steps_between_the_evaluations(tmp_path: Path) -> None:
+    def rises_late(step: int, task: int, sample: int) -> float:
+        return float(sample < (1 if step < 7 else 3))
+
+    stopped = RunOf(steps=9, reward=rises_late, held_out={0: 0.3, 6: 0.3})
+    assert [finding.rule for finding in found_in(stopped, tmp_path)] == ["within-the-error"]
+
+
 def test_held_out_tasks_that_may_have_gained_as_much_are_not_called_flat(tmp_path: Path) -> None:
     # Training gains some 0.05, the held-out tasks 0.05 ± 0.035.
     made = RunOf(reward=a_little_better, held_out={0: 0.3, 8: 0.35})

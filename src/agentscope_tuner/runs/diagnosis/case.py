@@ -95,7 +95,11 @@ class Case:
     @cached_property
     def reward_change(self) -> Estimate:
         """Of training, from the beginning to the end."""
-        before, after = self.reward(self.early), self.reward(self.late)
+        return self.reward_between(self.early, self.late)
+
+    def reward_between(self, early: Sequence[int], late: Sequence[int]) -> Estimate:
+        """The change of training's mean reward from some steps to others."""
+        before, after = self.reward(early), self.reward(late)
         error = sqrt(before.standard_error**2 + after.standard_error**2)
         return Estimate(after.mean - before.mean, error)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, nan
 
-from agentscope_tuner.runs.diagnosis.case import Case
+from agentscope_tuner.rollout.estimate import Estimate
+from agentscope_tuner.runs.diagnosis.case import WINDOW, Case
 from agentscope_tuner.runs.diagnosis.finding import Finding
 from agentscope_tuner.runs.estimates import evaluated_steps, paired_change, task_means
 
@@ -32,8 +33,9 @@ def held_out(case: Case) -> Iterator[Finding]:
             f"eval/{name}/reward/mean changes by {mean:+.3f} ± {error:.3f} from step {first} to "
             f"{last}, over {tasks} tasks"
         )
-        trained = case.reward_change
-        if case.reward_rose and mean + 2 * error < trained.mean:
+        trained = _training_between(case, first, last)
+        rose = trained.mean > 2 * trained.standard_error  # False for NaN
+        if rose and mean + 2 * error < trained.mean:
             yield Finding(
                 "held-out-flat",
                 "medium",
@@ -57,3 +59,12 @@ def held_out(case: Case) -> Iterator[Finding]:
             "Evaluate on more tasks, or take more samples of each (repeat_times), before you "
             "believe a change.",
         )
+
+
+def _training_between(case: Case, first: int, last: int) -> Estimate:
+    """How training's reward changed between two evaluations; NaN in too few steps to have a
+    beginning and an end, where a few easy tasks would pass for a rise."""
+    steps = [step for step in case.steps if first < step <= last]
+    if len(steps) < 2 * WINDOW:
+        return Estimate(nan, nan)
+    return case.reward_between(steps[:WINDOW], steps[-WINDOW:])
