@@ -24,7 +24,6 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.alerts import Alerts
 from agentscope_tuner.monitor.base import Monitor, RunInfo
 from agentscope_tuner.monitor.console import ConsoleMonitor
-from agentscope_tuner.monitor.curve import draw_reward_curve
 from agentscope_tuner.monitor.jsonl import FILE_NAME, read_metrics
 from agentscope_tuner.monitor.phases import Phase
 from agentscope_tuner.monitor.summary import RunSummary
@@ -214,6 +213,9 @@ class RunRecord:
             return
         paths = {"metrics": metrics_file, "rollouts": self.directory / "rollouts"}
         curve = self.directory / "reward_curve.png"
+        # Imported late: matplotlib takes a while, and the first rollouts do not wait for it.
+        from agentscope_tuner.monitor.curve import draw_reward_curve
+
         try:
             draw_reward_curve(metrics_file, curve)
             paths["curve"] = curve
