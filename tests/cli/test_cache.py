@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_line import Astuner
 
+from agentscope_tuner.cache import KERNELS, MODELS
 from agentscope_tuner.config.kept_samples import keep
 
-KERNELS = "kernels/native-29af95e61cca.so"
-MODEL = "models/small.Q4_1-01dc1b385426"
+DIGEST = "0123456789abcdef" * 4
+KERNEL = f"kernels/{KERNELS.place(DIGEST).name}"
+MODEL = f"models/{MODELS.place(DIGEST, 'small.Q4_1').name}"
 
 
 @pytest.fixture
@@ -22,31 +25,37 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "cache"
     monkeypatch.setenv("ASTUNER_CACHE", str(place))
     for file in (
-        KERNELS,
+        KERNEL,
         f"{MODEL}/model.safetensors",
         "models/my own model/model.safetensors",
-        "models/.small.Q4_1-01dc1b385426-abcd_123/model.safetensors",
-        "kernels/tmpabcd_123/native.so",
-        "notes/native-29af95e61cca.so",
+        f"notes/{Path(KERNEL).name}",
     ):
         path = place / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes(1000 if file == KERNELS else 2_000_000))
-    (place / "models" / "link-0123456789ab").symlink_to(tmp_path)
+        path.write_bytes(bytes(1000 if file == KERNEL else 2_000_000))
+    (place / "models" / Path(MODEL).name.replace("small", "link")).symlink_to(tmp_path)
     keep([{"question": "1 + 1?"}])
-    long_ago = time.time() - 3 * 24 * 3600
-    os.utime(place / "models/.small.Q4_1-01dc1b385426-abcd_123", (long_ago, long_ago))
     return place
 
 
-def test_what_we_have_put_there_is_listed(astuner: Astuner, place: Path) -> None:
+@pytest.fixture
+def left(place: Path) -> Iterator[str]:
+    """What was left of a model by a process that was killed days ago; a kernel is just made."""
+    with MODELS.workshop() as model, KERNELS.workshop() as kernel:
+        (model / "model.safetensors").write_bytes(bytes(2_000_000))
+        (kernel / "native.so").write_bytes(bytes(1000))
+        long_ago = time.time() - 3 * 24 * 3600
+        os.utime(model, (long_ago, long_ago))
+        yield f"models/{model.name}"
+
+
+def test_what_we_have_put_there_is_listed(astuner: Astuner, place: Path, left: str) -> None:
     found = json.loads(astuner("cache", "--json").out)
     assert found["directory"] == str(place)
     sizes = {one["name"]: one["size"] for one in found["kept"]}
     [samples] = [name for name in sizes if name.startswith("datasets/")]
-    left = "models/.small.Q4_1-01dc1b385426-abcd_123"  # by a process that was killed days ago
-    assert sizes.keys() == {KERNELS, MODEL, samples, left}
-    assert sizes[KERNELS] == 1000
+    assert sizes.keys() == {KERNEL, MODEL, samples, left}
+    assert sizes[KERNEL] == 1000
     assert sizes[MODEL] == 2_000_000
     table = astuner("cache").out
     assert MODEL in table
@@ -56,27 +65,27 @@ def test_what_we_have_put_there_is_listed(astuner: Astuner, place: Path) -> None
 
 def test_what_is_named_is_removed_and_nothing_else(astuner: Astuner, place: Path) -> None:
     before = {path for path in place.rglob("*") if not path.is_dir()}
-    ended = astuner("cache", "--remove", KERNELS, "--remove", "models/small*")
+    ended = astuner("cache", "--remove", KERNEL, "--remove", "models/small*")
     assert ended.code == 0
     after = {path for path in place.rglob("*") if not path.is_dir()}
-    assert before - after == {place / KERNELS, place / MODEL / "model.safetensors"}
+    assert before - after == {place / KERNEL, place / MODEL / "model.safetensors"}
 
 
-def test_everything_is_what_is_ours(astuner: Astuner, place: Path) -> None:
+def test_everything_is_what_is_ours(astuner: Astuner, place: Path, left: str) -> None:
     assert astuner("cache", "--remove", "*").code == 0
     assert sorted(path.name for path in place.rglob("*") if not path.is_dir()) == [
         "model.safetensors",
-        "native-29af95e61cca.so",
+        Path(KERNEL).name,
         "native.so",  # perhaps somebody is just making it
     ]
-    assert (place / "models" / "link-0123456789ab").is_symlink()
+    assert [path.name[:5] for path in place.rglob("*") if path.is_symlink()] == ["link."]
     assert "0.0 MB in" in astuner("cache").out
 
 
 def test_what_is_not_there_is_said_before_anything_is_removed(
     astuner: Astuner, place: Path
 ) -> None:
-    ended = astuner("cache", "--remove", KERNELS, "--remove", "../secret")
+    ended = astuner("cache", "--remove", KERNEL, "--remove", "../secret")
     assert ended.code == 2
     assert "Nothing in the cache is called ../secret" in ended.err
-    assert (place / KERNELS).exists()
+    assert (place / KERNEL).exists()

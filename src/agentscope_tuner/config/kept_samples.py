@@ -7,8 +7,6 @@ They are written once into the cache, under a digest of their content: so a run 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +14,7 @@ from typing import Any, TypeAlias
 import datasets
 import pyarrow
 
-from agentscope_tuner.cache import cache_directory
+from agentscope_tuner.cache import DATASETS
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.progress_bars import without_progress_bars
 
@@ -36,16 +34,8 @@ def keep(samples: Samples) -> Path:
         except (pyarrow.ArrowException, TypeError, ValueError) as error:
             problem = str(error).splitlines()[0]
             raise InputError(f"The samples fit in no table: {problem}.") from error
-    directory = cache_directory() / "datasets"
-    directory.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=directory, suffix=".parquet")
-    os.close(handle)
-    try:
+    with DATASETS.workshop() as workshop:
+        file = workshop / "samples.parquet"
         with without_progress_bars():
-            samples.to_parquet(name)
-        digest = hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
-        kept = directory / f"{digest}.parquet"
-        os.replace(name, kept)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return kept
+            samples.to_parquet(file)
+        return file.replace(DATASETS.place(hashlib.sha256(file.read_bytes()).hexdigest()))

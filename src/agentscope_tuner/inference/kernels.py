@@ -10,12 +10,11 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import torch
 
-from agentscope_tuner.cache import cache_directory
+from agentscope_tuner.cache import KERNELS
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def compiled(dtype: torch.dtype) -> ctypes.CDLL | None:
         flags += ("-mprefer-vector-width=512",)
     if _bf16_dot_at_full_rate():
         flags += ("-DFAST_BF16_DOT",)
-    target = cache_directory() / "kernels" / f"native-{_digest(compiler, *flags)}.so"
+    target = KERNELS.place(_digest(compiler, *flags))
     if not target.exists() and not _compile(compiler, flags, target):
         return None
     library = ctypes.CDLL(str(target))
@@ -87,8 +86,7 @@ def _cpu_lines() -> list[str]:
 
 
 def _compile(compiler: str, flags: tuple[str, ...], target: Path) -> bool:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as building:
+    with KERNELS.workshop() as building:
         sources = sorted(str(path) for path in SOURCES.glob("*.c"))
         objects = [f"{Path(source).stem}.o" for source in sources]
         # Two steps, so that no second OpenMP is linked: torch has loaded its own.
@@ -100,13 +98,11 @@ def _compile(compiler: str, flags: tuple[str, ...], target: Path) -> bool:
             if done.returncode:
                 log.warning("no CPU kernels, sampling will be slow: %s", done.stderr.strip())
                 return False
-        Path(building, "native.so").rename(target)
+        (building / "native.so").rename(target)
     return True
 
 
 def _digest(*parts: str) -> str:
     """Names what was compiled: the sources, the command and the processor."""
     sources = [path.read_text() for path in sorted(SOURCES.iterdir())]
-    return hashlib.sha256("\n".join([*sources, *sorted(cpu_flags()), *parts]).encode()).hexdigest()[
-        :12
-    ]
+    return hashlib.sha256("\n".join([*sources, *sorted(cpu_flags()), *parts]).encode()).hexdigest()

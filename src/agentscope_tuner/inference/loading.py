@@ -1,7 +1,7 @@
 """From what a user calls a model to a Hugging Face directory, and from that to memory.
 
 A GGUF file is converted once, to fp32 safetensors in a cache outside the repository
-(`cache.cache_directory`).
+(`cache.MODELS`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from agentscope_tuner.cache import cache_directory
+from agentscope_tuner.cache import MODELS
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import check_architecture
 from agentscope_tuner.inference.finding import GGUF, find_model
@@ -78,23 +76,18 @@ def load_model(directory: Path, dtype: torch.dtype) -> PreTrainedModel:
 def _converted(gguf: Path) -> Path:
     """The Hugging Face directory made from a GGUF file, now or earlier.
 
-    It is written beside its final place and renamed, so that it is whole or not there, and
-    processes that convert at once do not disturb each other.
+    Processes that convert at once do not disturb each other.
     """
     stat = gguf.stat()
     fingerprint = f"{gguf.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
-    digest = hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
-    target = cache_directory() / "models" / f"{gguf.stem}-{digest}"
+    target = MODELS.place(hashlib.sha256(fingerprint.encode()).hexdigest(), gguf.stem)
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        _convert(gguf, building)
+    with MODELS.workshop() as workshop:
+        model = workshop / "model"
+        _convert(gguf, model)
         with contextlib.suppress(OSError):  # another process was first
-            building.rename(target)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+            model.rename(target)
     return target
 
 
