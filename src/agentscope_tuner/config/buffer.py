@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
-from agentscope_tuner.config.keys import Section, effect, not_here, not_served
+from agentscope_tuner.config.keys import Section, but_not, effect, not_here, not_served
 from agentscope_tuner.config.task_pipeline import TaskPipeline
 from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 from agentscope_tuner.config.written import ConversationFields, WrittenFields
 
 _IN_MEMORY = "rollouts go from the sampler to the learner in memory"
+_DATA_JUICER = but_not(
+    "data_juicer",
+    "is not served: Data-Juicer is not called; write an operator of your own "
+    "(docs/your_own_parts.md) that does what its recipe does",
+)
 
 
 @with_trinitys_keys("buffer.explorer_input.taskset.rollout_args")
@@ -192,22 +197,12 @@ class Buffer(Section):
 class Operator(Section):
     """One operator of the pipeline."""
 
-    name: str = effect(
+    name: Annotated[str, _DATA_JUICER] = effect(
         "",
         "Name of the operator (docs/operators.md), or package.module:Name of one of your own.",
         examples=["reward_std_filter"],
     )
     args: dict[str, Any] = effect(dict, "Its arguments.")
-
-    @field_validator("name")
-    @classmethod
-    def _is_run_here(cls, value: str) -> str:
-        if value == "data_juicer":
-            raise ValueError(
-                "data_juicer is not served: Data-Juicer is not called; write an operator of your "
-                "own (docs/your_own_parts.md) that does what its recipe does"
-            )
-        return value
 
 
 @with_trinitys_keys("data_processor.experience_pipeline")

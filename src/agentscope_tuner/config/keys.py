@@ -22,7 +22,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 Path = tuple[str | int, ...]
@@ -76,6 +76,18 @@ def declared(
     else:
         options = {"default": default, **options}
     return Field(description=description, json_schema_extra=extra, **options)
+
+
+def but_not(value: str, why: str) -> BeforeValidator:
+    """In the annotation of a key: a value that Trinity knows and that is refused by its name, which
+    `why` goes on from."""
+
+    def check(given: object) -> object:
+        if given == value:
+            raise ValueError(f"{value} {why}")
+        return given
+
+    return BeforeValidator(check)
 
 
 class Section(BaseModel):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from agentscope_tuner.config.algorithm import Algorithm
 from agentscope_tuner.config.buffer import Buffer, DataProcessor
 from agentscope_tuner.config.explorer import AuxiliaryModel, Explorer, InferenceModel
-from agentscope_tuner.config.keys import Key, Outcome, Section, effect, values_of
+from agentscope_tuner.config.keys import Key, Outcome, Section, but_not, effect, values_of
 from agentscope_tuner.config.model import Model
 from agentscope_tuner.config.stop import Alerts, Stop
 from agentscope_tuner.config.trainer import Cluster, Monitor, Synchronizer, Trainer
@@ -23,6 +23,11 @@ from agentscope_tuner.config.trinity_keys import with_trinitys_keys
 from agentscope_tuner.config.workflow import Workflow
 
 DEFAULT_RESPONSE_TOKENS = 8192
+_TRAIN = but_not(
+    "train",
+    "learns from a file (buffer.trainer_input.experience_buffer with storage_type: file); for "
+    "rollouts, one process samples and trains: both",
+)
 LONGEST_NAME = 200
 """Bytes of a run's or a project's name: file systems take 255, and a number may be added."""
 _SERVERS_OWN = {
@@ -79,7 +84,7 @@ class Config(Section):
         None, "Folder of the run below project; empty: Experiment-<timestamp>.", min_length=1
     )
     checkpoint_root_dir: str = effect("./checkpoints", "Where runs are written.")
-    mode: Literal["both", "colocate", "explore", "bench"] = effect(
+    mode: Annotated[Literal["both", "colocate", "explore", "bench"], _TRAIN] = effect(
         "both",
         "both, and colocate, roll out and train; explore rolls out and records without training; "
         "bench only evaluates. train: learn from the file that the experience buffer names.",
@@ -100,16 +105,6 @@ class Config(Section):
     monitor: Monitor = Field(default_factory=Monitor)
     stop: Stop = Field(default_factory=Stop)
     alerts: Alerts = Field(default_factory=Alerts)
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def _is_one_process(cls, value: object) -> object:
-        if value == "train":
-            raise ValueError(
-                "train learns from a file (buffer.trainer_input.experience_buffer with "
-                "storage_type: file); for rollouts, one process samples and trains: both"
-            )
-        return value
 
     @field_validator("project", "name")
     @classmethod
