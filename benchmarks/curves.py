@@ -12,43 +12,25 @@ import datetime
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from arithmetic import ExampleRun, Records, held_out, make_dataset
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from agentscope_tuner.monitor.jsonl import read_metrics
-
 ROOT = Path(__file__).parents[1]
-EXAMPLE = ROOT / "examples" / "arithmetic"
-HELD_OUT = "eval/test/reward/mean"
-Records = list[dict[str, float]]
 
 
 def run_seed(seed: int, directory: str) -> tuple[Records, float]:
     """The metrics of one run and its wall time in seconds."""
-    arguments = [
-        f"seed={seed}",
-        f"name=seed-{seed}",
-        "explorer.eval_interval=4",
-        f"checkpoint_root_dir={directory}",
-    ]
-    settings = [part for argument in arguments for part in ("--set", argument)]
-    command = [sys.executable, "-m", "agentscope_tuner", "run", str(EXAMPLE / "main.py")]
+    run = ExampleRun(Path(directory), f"seed-{seed}", [f"seed={seed}"])
     began = time.perf_counter()
-    subprocess.run([*command, *settings], check=True)
-    seconds = time.perf_counter() - began
-    return read_metrics(Path(directory) / "AgentScope" / f"seed-{seed}" / "metrics.jsonl"), seconds
-
-
-def held_out(records: Records) -> dict[int, float]:
-    """Held-out reward by step."""
-    return {int(record["step"]): record[HELD_OUT] for record in records if HELD_OUT in record}
+    subprocess.run(run.command, check=True)
+    return run.metrics(), time.perf_counter() - began
 
 
 def draw(runs: dict[int, Records], path: Path) -> None:
@@ -118,7 +100,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     seeds: list[int] = parser.parse_args().seeds
-    subprocess.run([sys.executable, str(EXAMPLE / "make_dataset.py")], check=True)
+    make_dataset()
     with tempfile.TemporaryDirectory() as directory:
         outcomes = {seed: run_seed(seed, directory) for seed in seeds}
     runs = {seed: records for seed, (records, _) in outcomes.items()}

@@ -22,18 +22,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from pathlib import Path
 
+from arithmetic import EXAMPLE, HELD_OUT, ExampleRun, held_out, make_dataset
 from league_page import Entry, page
 from machine import processor
 
 from agentscope_tuner.algorithms.catalogue import catalogue
-from agentscope_tuner.monitor.jsonl import read_metrics
 
 ROOT = Path(__file__).parents[1]
-EXAMPLE = ROOT / "examples" / "arithmetic"
 PAGE = ROOT / "docs" / "league.md"
 KEPT = ROOT / "benchmarks" / "league.jsonl"
-HELD_OUT = "eval/test"
-EVAL_INTERVAL = 4
 SEEDS = (0, 1, 2)
 """The first alone for types that are not among `OFTEN_USED`."""
 OFTEN_USED = (
@@ -65,26 +62,17 @@ def program() -> str:
 def play(algorithm_type: str, seed: int, threads: int) -> Entry:
     """Run the example with this type and seed, on `threads` cores."""
     with tempfile.TemporaryDirectory() as directory:
-        settings = [
-            f"algorithm.algorithm_type={algorithm_type}",
-            f"seed={seed}",
-            "name=run",
-            f"explorer.eval_interval={EVAL_INTERVAL}",
-            f"checkpoint_root_dir={directory}",
-        ]
-        command = [
-            *(sys.executable, "-m", "agentscope_tuner", "run", str(EXAMPLE / "main.py")),
-            *(part for setting in settings for part in ("--set", setting)),
-        ]
-        cpu_seconds = cpu_time(command, {**os.environ, "OMP_NUM_THREADS": str(threads)})
-        records = read_metrics(Path(directory) / "AgentScope" / "run" / "metrics.jsonl")
-    evaluations = [record for record in records if f"{HELD_OUT}/reward/mean" in record]
+        settings = [f"algorithm.algorithm_type={algorithm_type}", f"seed={seed}"]
+        run = ExampleRun(Path(directory), "run", settings)
+        cpu_seconds = cpu_time(run.command, {**os.environ, "OMP_NUM_THREADS": str(threads)})
+        records = run.metrics()
+    answered = f"{HELD_OUT}/rollout/count"
     return Entry(
         program(),
         algorithm_type,
         seed,
-        curve={int(r["step"]): r[f"{HELD_OUT}/reward/mean"] for r in evaluations},
-        answers=int(evaluations[-1][f"{HELD_OUT}/rollout/count"]),
+        curve=held_out(records),
+        answers=int([r[answered] for r in records if answered in r][-1]),
         samples=int(sum(r["rollout/count"] for r in records if "time/step" in r)),
         cpu_seconds=cpu_seconds,
         machine=processor(),
@@ -123,7 +111,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=sys.maxsize, help="at most so many new ones")
     parser.add_argument("--at-once", type=int, default=1, help="so many beside each other")
     options = parser.parse_args()
-    subprocess.run([sys.executable, str(EXAMPLE / "make_dataset.py")], check=True)
+    make_dataset()
     entries = kept()
     played = {(entry.type, entry.seed) for entry in entries}
     missing = [
