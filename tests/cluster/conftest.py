@@ -36,13 +36,13 @@ def cluster(alike_processes: None) -> Iterator[Cluster]:
 
 @pytest.fixture
 def tune_program(tiny_model: Path, tmp_path: Path) -> Tune:
-    """Tunes the tiny model, deterministically, in a process of its own."""
+    """Tunes a model, the tiny one if none is given, deterministically, in a process of its own."""
     data = write_data(tmp_path / "data")
 
-    def tune_as(name: str, *settings: str) -> Path:
+    def tune_as(name: str, *settings: str, model: Path = tiny_model) -> Path:
         given = [f"name={name}", "deterministic=true", "buffer.total_steps=2", *settings]
         options = [part for setting in given for part in ("--set", setting)]
-        run = start(tmp_path, "run", PROGRAM, *options, str(tiny_model), str(data))
+        run = start(tmp_path, "run", PROGRAM, *options, str(model), str(data))
         run.join(RUN_S)
         said = (tmp_path / OUTPUT).read_text()
         assert run.exitcode == 0, said

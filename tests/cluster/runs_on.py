@@ -8,7 +8,7 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 
 Tune = Callable[..., Path]
-"""Runs the program under a name, with further settings; returns the run directory."""
+"""Runs the program under a name, with further settings, on a `model`; returns the run directory."""
 
 
 def on(cluster: Cluster, actors: int = 2) -> tuple[str, str]:

@@ -6,6 +6,7 @@ member.py     the driver's view of one actor: alive, silent, dead
 rollouts.py   the `RolloutSource` over them
 arrays.py     rollouts as arrays on their way to the driver
 weights.py    weights as one object that all actors of a node share
+store.py      what is said of a store that is too small
 code.py       the user's functions on their way to the actors
 placement.py  how many actors of what size fit where
 cluster.py    finding a cluster, and joining it

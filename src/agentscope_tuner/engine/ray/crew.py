@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,10 +18,12 @@ import ray
 from torch import Tensor
 
 from agentscope_tuner.engine.ray.arrays import from_arrays
+from agentscope_tuner.engine.ray.asking import MemberLost
 from agentscope_tuner.engine.ray.leases import Lease, LeaseTable
-from agentscope_tuner.engine.ray.member import Member, MemberLost, NoRoom
+from agentscope_tuner.engine.ray.member import Member, NoRoom
 from agentscope_tuner.engine.ray.patience import Patience
-from agentscope_tuner.engine.ray.weights import wrapped
+from agentscope_tuner.engine.ray.store import FULL, no_room, small_stores
+from agentscope_tuner.engine.ray.weights import Published, bytes_of, wrapped
 from agentscope_tuner.engine.ray.worker import News, OpenRollouts
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.executors import DaemonThreadPool
@@ -31,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 256
 """Rollouts that an actor holds if nothing else is said: its sampler runs no more."""
+
+
+FREED_S = 5.0
+"""For a store to free what nobody refers to any more, before it counts as full."""
 
 
 class Crew:
@@ -63,7 +70,7 @@ class Crew:
         """What is still to come, by the lease's number."""
         self._serving: dict[int, Member] = {}
         """By their place: those that have the weights. Only they are dealt leases."""
-        self._published: tuple[ray.ObjectRef, int] | None = None
+        self._published: Published | None = None
         self._publishing = asyncio.Lock()
         self._failure: Exception | None = None
         self._tending: list[asyncio.Task[None]] = []
@@ -81,6 +88,8 @@ class Crew:
         Raises what opening one raises, and RunError if there is no place for one.
         """
         if weights is not None:
+            if (told := small_stores(bytes_of(weights))) is not None:
+                logger.warning("%s", told)
             await self.adopt(weights, 0)
         self._tending = [asyncio.create_task(self._tend(place)) for place in range(self._size)]
         await self._started.wait()
@@ -123,12 +132,13 @@ class Crew:
     async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Publish weights, have all actors hold them ready, then have all sample from them.
 
-        Whoever does not is lost, and has them when its place is filled again.
+        Whoever does not is lost, and has them when its place is filled again. Raises RunError if a
+        store has no room for them.
         """
         async with self._publishing:
-            reference = await self._putting.run(lambda: ray.put(wrapped(weights)))
-            self._published = reference, version
-            await self._each(partial(Member.fetch, weights=reference, version=version))
+            self._published = None  # so that a store need not hold both
+            self._published = await self._putting.run(lambda: _put(weights, version))
+            await self._each(partial(Member.fetch, weights=self._published))
             await self._each(partial(Member.adopt, version=version))
 
     async def close(self) -> None:
@@ -184,9 +194,8 @@ class Crew:
         await member.open(self._open_rollouts)
         async with self._publishing:
             if self._published is not None:
-                reference, version = self._published
-                await member.fetch(reference, version)
-                await member.adopt(version)
+                await member.fetch(self._published)
+                await member.adopt(self._published.version)
             self._serving[place] = member
         if len(self._serving) == self._size:
             self._started.set()
@@ -205,6 +214,8 @@ class Crew:
             await member.run(leases)
         except MemberLost as lost:
             member.lose(str(lost))
+        except Exception as error:
+            self._fail(error)
 
     def _let_go(self, place: int, why: MemberLost, losses: int) -> None:
         """Take back what a lost actor held, and end the run if that helps no more."""
@@ -251,3 +262,15 @@ class Crew:
                 result.set_result(from_arrays(rollout, lease.task))
                 counted += 1
         return counted
+
+
+def _put(weights: Mapping[str, Tensor], version: int) -> Published:
+    size, deadline = bytes_of(weights), time.monotonic() + FREED_S
+    while True:
+        try:
+            return Published(ray.put(wrapped(weights)), version, size)
+        except FULL:
+            if time.monotonic() > deadline:
+                node = ray.util.get_node_ip_address()
+                raise no_room(node, size, f"of weights {version}") from None
+            time.sleep(0.1)

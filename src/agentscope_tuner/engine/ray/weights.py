@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import ray
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 Parcel = dict[str, tuple[NDArray[np.uint8], str, tuple[int, ...]]]
 """By name: the bytes, the dtype's name, the shape. NumPy has no bfloat16, so bytes it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Weights in the store."""
+
+    reference: ray.ObjectRef
+    version: int
+    size: int
+    """In bytes."""
+
+
+def bytes_of(weights: Mapping[str, Tensor]) -> int:
+    """What weights take in the store."""
+    return sum(weight.nbytes for weight in weights.values())
 
 
 def wrapped(weights: Mapping[str, Tensor]) -> Parcel:

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import ray.cloudpickle
 from torch import Tensor
 
 from agentscope_tuner.engine.local import LocalRollouts
@@ -56,6 +57,7 @@ class RolloutWorker:
 
     def __init__(self) -> None:
         self._news: Inbox = queue.SimpleQueue()
+        self._told = News()
         self._fetched: tuple[Parcel, int] | None = None
         self._side = _UsersSide(self._news)
 
@@ -83,7 +85,12 @@ class RolloutWorker:
                 self._news.get_nowait()(news)
         except queue.Empty:
             news.running = self._side.running()
+            self._told = news
             return news
+
+    def told_bytes(self) -> int:
+        """The size of what `collect` told last."""
+        return len(ray.cloudpickle.dumps(self._told))
 
     def fetch(self, parcel: Parcel, version: int) -> None:
         """Hold new weights ready: they are on this node now."""
