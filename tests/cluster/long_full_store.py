@@ -133,7 +133,7 @@ async def rolled_out(crew: Crew, task: dict[str, Any]) -> None:
             sampling=Sampling(),
             on_done=lambda rollout: None,
         )
-        await asyncio.wait_for(work, 60)
+        await asyncio.wait_for(work, 120)
     finally:
         await rollouts.close()
 
