@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from agentscope_tuner.compat import install, run_script
+from agentscope_tuner.errors import InputError
+
 SOURCE = str(Path(__file__).parents[2] / "src")
 
 
@@ -90,21 +93,16 @@ def test_every_name_is_served_and_others_are_refused(tmp_path):
     assert done.stdout.strip().endswith("fine"), done.stderr
 
 
-def test_the_names_of_earlier_releases_are_the_same_classes(tmp_path):
-    pytest.importorskip("agentscope_tuner.config.arguments")
-    (tmp_path / "names.py").write_text(
-        "import agentscope_tuner; agentscope_tuner.install()\n"
-        "from agentscope.tuner import *\n"
-        "from agentscope.tuner import Algorithm, Dataset, TunerChatModel\n"
-        "assert (Algorithm, Dataset, TunerChatModel) == "
-        "(AlgorithmConfig, DatasetConfig, TunerModelConfig)\n"
-        "print('fine')\n"
-    )
-    done = python("names.py", directory=tmp_path)
-    assert done.stdout.strip().endswith("fine"), done.stderr
+def test_the_names_of_earlier_releases_are_the_same_classes():
+    install()
+    names: dict[str, object] = {}
+    exec("from agentscope.tuner import *", names)
+    exec("from agentscope.tuner import Algorithm, Dataset, TunerChatModel", names)
+    assert names["Algorithm"] is names["AlgorithmConfig"]
+    assert names["Dataset"] is names["DatasetConfig"]
+    assert names["TunerChatModel"] is names["TunerModelConfig"]
 
 
-def test_a_missing_script_is_named(tmp_path):
-    run = "from agentscope_tuner.compat import run_script; run_script('none.py')"
-    done = python("-c", run, directory=tmp_path)
-    assert "InputError: There is no script at 'none.py'." in done.stderr
+def test_a_missing_script_is_named():
+    with pytest.raises(InputError, match=r"There is no script at 'none\.py'\."):
+        run_script("none.py")

@@ -16,7 +16,8 @@ def colours(tmp_path: Path, records: list[dict[str, float | None]]) -> int:
     metrics, picture = tmp_path / "metrics.jsonl", tmp_path / "reward_curve.png"
     metrics.write_text("".join(json.dumps(record) + "\n" for record in records))
     draw_reward_curve(metrics, picture)
-    return len(np.unique(imread(picture).reshape(-1, 4), axis=0))
+    pixels = (imread(picture) * 255).round().astype(np.uint8)
+    return len(np.unique(pixels.view(np.uint32)))
 
 
 def test_rewards_and_evaluations_are_drawn(tmp_path: Path) -> None:

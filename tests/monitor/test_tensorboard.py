@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from agentscope_tuner.monitor.base import RunInfo
 from agentscope_tuner.monitor.tensorboard import TensorBoard
@@ -49,7 +52,12 @@ def test_hyperparameters_and_conversations_are_text(run: RunInfo, rollouts: list
     assert text(run, "samples/1") == "**failed** (workflow): KeyError: 'x'"
 
 
-def test_a_resumed_run_shows_every_step_once(run: RunInfo) -> None:
+def test_a_resumed_run_shows_every_step_once(run: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Event files are ordered by the second in their names.
+    seconds = count(2_000_000_000)
+    clock = SimpleNamespace(time=lambda: next(seconds))
+    monkeypatch.setattr(event_file_writer, "time", clock)
+
     def train(run: RunInfo, steps: range, reward: float) -> None:
         monitor = TensorBoard()
         monitor.start(run)
@@ -58,12 +66,9 @@ def test_a_resumed_run_shows_every_step_once(run: RunInfo) -> None:
         monitor.close()
 
     train(run, range(1, 5), 0.1)
-    time.sleep(1.1)  # event files are ordered by the second in their names
     train(replace(run, resumed_step=2), range(3, 6), 0.2)
     assert scalars(run, "reward/mean") == [(1, 0.1), (2, 0.1), (3, 0.2), (4, 0.2), (5, 0.2)]
-    time.sleep(1.1)
     train(replace(run, resumed_step=None), range(3), 0.3)
     assert scalars(run, "reward/mean") == [(0, 0.3), (1, 0.3), (2, 0.3)]
-    time.sleep(1.1)
     train(replace(run, resumed_step=0), range(1, 3), 0.4)
     assert scalars(run, "reward/mean") == [(0, 0.3), (1, 0.4), (2, 0.4)]
