@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from contextlib import ExitStack
 
@@ -50,7 +49,6 @@ def rollouts(repeats: int) -> list[Row]:
             Comparison.of(pairs[name], lambda answer: answer["tokens"] / answer["seconds"]),
             against=against,
             target=target,
-            note=load(),
         )
         for name, (against, target) in told.items()
     ]
@@ -79,10 +77,4 @@ def weights(repeats: int) -> Row:
         peer=BUDGET_S,
         ratio=seconds / BUDGET_S,
         spread=(min(taken) / BUDGET_S, max(taken) / BUDGET_S),
-        note=load(),
     )
-
-
-def load() -> str:
-    """How many processes wanted the machine's processors in the last minute."""
-    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
