@@ -40,7 +40,7 @@ OFTEN_USED = (
 LEFT_OUT = {
     "grpo_verl": "another name of `grpo`",
     "gdpo": "the task has one reward",
-    **dict.fromkeys(("on_policy_distill", "jsd"), "needs a teacher"),
+    **dict.fromkeys(("on_policy_distill", "topk_distill", "jsd"), "needs a teacher"),
     **dict.fromkeys(("mix", "mix_chord", "sft", "dpo"), "needs written answers"),
     "cpt": "needs texts",
 }

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+DEMO = "multi_step_grpo"
+"""The example's own type."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -77,6 +80,20 @@ def row(name: str, entries: Sequence[Entry], letters: Mapping[str, str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def beyond(by_type: Mapping[str, Sequence[Entry]]) -> list[str]:
+    """Types whose area is beyond the demo's by more than two standard errors of the difference."""
+
+    def of(name: str) -> tuple[float, float]:
+        areas = [entry.area for entry in by_type[name]]
+        return statistics.mean(areas), error(by_type[name], areas)
+
+    if DEMO not in by_type:
+        return []
+    mean, spread = of(DEMO)
+    several = {name: of(name) for name, runs in by_type.items() if len(runs) > 1}
+    return [name for name, (m, e) in several.items() if m - mean > 2 * math.hypot(e, spread)]
+
+
 def page(entries: Sequence[Entry], left_out: Mapping[str, str], planned: int) -> str:
     """All of it, the largest area first."""
     by_type: dict[str, list[Entry]] = {}
@@ -89,6 +106,7 @@ def page(entries: Sequence[Entry], left_out: Mapping[str, str], planned: int) ->
     machines = sorted({entry.machine for entry in entries})
     letters = dict(zip(machines, "ABCDEFGH", strict=False))
     told = "; ".join(f"{letters[machine]}: {machine}" for machine in machines)
+    better = ", ".join(f"`{name}`" for name in beyond(by_type)) or "none"
     reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
         reasons.setdefault(why, []).append(f"`{name}`")
@@ -110,6 +128,9 @@ computes in float32, else in bfloat16, so that runs of one seed begin with other
 The area is the mean height of the curve. Errors are standard errors of the mean over seeds; of a
 single seed that of {first.answers} answers, and none for the area. Processor seconds are those of
 the whole run on its cores, start and evaluations with it.
+
+Of the types with several seeds {better} is beyond the demo's own, `{DEMO}`, by more than
+two standard errors of the difference.
 
 Not played: {without}.
 """

@@ -62,9 +62,9 @@ def test_the_rules_that_are_named_end_where_the_page_says() -> None:
     ).groups()
     league = dict(
         re.findall(
-            r"^\| `(\w+)` \| 1 \| \S+ \| (\S+) ±", text_of(ROOT / "docs/league.md"), re.MULTILINE
+            r"^\| `(\w+)` \| 3 \| .+? \| (\S+) ±", text_of(ROOT / "docs/league.md"), re.MULTILINE
         )
     )
-    ends = [float(league[name]) for name in re.findall(r"`(\w+)`", names) if name in league]
-    assert len(ends) > 5
+    ends = [float(league[name]) for name in re.findall(r"`(\w+)`", names)]
+    assert len(ends) == len(league) == 10
     assert all(float(low) <= round(end, 2) <= float(high) for end in ends)
