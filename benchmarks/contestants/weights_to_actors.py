@@ -11,6 +11,7 @@ from channel import Channel, Message, Timer
 from torch import Tensor
 
 from agentscope_tuner.engine.ray.crew import Crew
+from agentscope_tuner.rollout.under_way import UnderWay
 
 TENSORS = 100
 
@@ -26,6 +27,10 @@ class Buffers:
         for name, weight in weights.items():
             buffer = self._weights.setdefault(name, torch.empty_like(weight))
             buffer.copy_(weight)
+
+    def running(self) -> list[UnderWay]:
+        """It rolls nothing out."""
+        return []
 
 
 async def open_buffers() -> Buffers:
