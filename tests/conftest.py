@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     # Each worker and what it starts has its share of the cores; before torch is imported.
     share = max(1, len(os.sched_getaffinity(0)) // int(workers))
     os.environ.setdefault("OMP_NUM_THREADS", str(share))
+
+# Whoever starts the tests in the background (`make test &`) may have them ignore Ctrl-C, and so all
+# that they start and then stop.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Timings decide no test. Explaining a failure traces it, in which Python 3.11 can hang.
 PHASES = [phase for phase in Phase if phase is not Phase.explain]
