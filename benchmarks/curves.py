@@ -77,7 +77,7 @@ at temperature 1, the same random numbers at every evaluation.
 Held-out reward {first.mean():.3f} (sd {first.std(ddof=1):.3f}) before and {last.mean():.3f}
 (sd {last.std(ddof=1):.3f}) after. The standard error of one figure from 64 samples is about 0.06.
 The {len(curves)} runs took {minutes:.1f} minutes together, loading, evaluations and saving
-included.
+included. The same example under every learning rule: [league.md](league.md).
 
 ![Reward by step](results.png)
 
