@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from machine import lettered
+
 DEMO = "multi_step_grpo"
 """The example's own type."""
 
@@ -103,9 +105,8 @@ def page(entries: Sequence[Entry], left_out: Mapping[str, str], planned: int) ->
         by_type.items(), key=lambda item: -statistics.mean(entry.area for entry in item[1])
     )
     first, samples = entries[0], sorted({entry.samples for entry in entries})
-    machines = sorted({entry.machine for entry in entries})
-    letters = dict(zip(machines, "ABCDEFGH", strict=False))
-    told = "; ".join(f"{letters[machine]}: {machine}" for machine in machines)
+    letters = lettered(sorted(entry.machine for entry in entries))
+    told = "; ".join(f"{letter}: {machine}" for machine, letter in letters.items())
     better = ", ".join(f"`{name}`" for name in beyond(by_type)) or "none"
     reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import string
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,11 @@ def describe() -> str:
         f"{agentscope_tuner.__version__}, Python {platform.python_version()}, torch "
         f"{torch.__version__}, transformers {transformers.__version__}"
     )
+
+
+def lettered(machines: Iterable[str]) -> dict[str, str]:
+    """A letter for each machine, by which a table names it."""
+    return dict(zip(dict.fromkeys(machines), string.ascii_uppercase, strict=False))
 
 
 def processor() -> str:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from machine import describe
+from machine import describe, lettered
 from race import Comparison
 
 JSON = Path(__file__).with_name("results.json")
@@ -110,8 +110,7 @@ def keep(outcomes: Mapping[str, Outcome], peers: str) -> None:
 
 def page(outcomes: Mapping[str, Outcome], peers: str) -> str:
     """The whole report; `peers` are their packages."""
-    machines = list(dict.fromkeys(outcome.machine for outcome in outcomes.values()))
-    letters = dict(zip(machines, "ABCDEFGH", strict=False))
+    letters = lettered(outcome.machine for outcome in outcomes.values())
     lines = [
         "| what | ours | against | ratio (spread) | target | | on | load | date |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -127,7 +126,10 @@ def page(outcomes: Mapping[str, Outcome], peers: str) -> str:
             "`make bench`, subject by subject; how each line is measured stands in "
             "[README.md](README.md).",
             "\n".join(
-                [*(f"- {letters[m]}: {m}" for m in machines), f"- peers: {peers}"],
+                [
+                    *(f"- {letter}: {machine}" for machine, letter in letters.items()),
+                    f"- peers: {peers}",
+                ]
             ),
             "\n".join(lines),
             *(outcome.details for outcome in outcomes.values() if outcome.details),
