@@ -93,7 +93,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-## make bench: ours against its peers, which it installs (about 45 minutes), for benchmarks/results.md
+## make bench: ours against its peers, which it installs (45 minutes and more), for benchmarks/results.md
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py
 
