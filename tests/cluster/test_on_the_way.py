@@ -13,7 +13,12 @@ from agentscope_tuner import on_cluster
 from agentscope_tuner.config.schema import Config, notices
 from agentscope_tuner.engine.ray.arrays import from_arrays, to_arrays
 from agentscope_tuner.engine.ray.cluster import find_address, joined
-from agentscope_tuner.engine.ray.placement import Node, refuse_missing_nodes, samplers_resources
+from agentscope_tuner.engine.ray.placement import (
+    Node,
+    ranks_places,
+    refuse_missing_nodes,
+    samplers_resources,
+)
 from agentscope_tuner.engine.ray.weights import unwrapped, wrapped
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.trajectory import Rollout, Sampled, Segment, Trajectory
@@ -79,6 +84,15 @@ def test_samplers_without_room_are_refused_with_what_there_is(
 ) -> None:
     with pytest.raises(InputError, match=rf"engine_num is 2, each with {missing} .* a \("):
         samplers_resources(nodes, 2)
+
+
+def test_ranks_have_a_gpu_each_on_few_machines_or_the_machines_in_turn() -> None:
+    small, large = Node("a", 8, 2), Node("b", 8, 4)
+    assert ranks_places([small, large], 5, kept=1) == [large, large, large, large, small]
+    with pytest.raises(InputError, match=r"ranks is 5, .* and samplers need 2, .* a \(8 CPUs, 2"):
+        ranks_places([small, large], 5, kept=2)
+    one, other = Node("a", 1, 0), Node("b", 1, 0)
+    assert ranks_places([other, one], 3, kept=1) == [one, other, one]
 
 
 def test_missing_machines_and_gpus_are_named_by_their_keys() -> None:

@@ -23,6 +23,7 @@ from agentscope_tuner.training.critic import LocalCritic
 from agentscope_tuner.training.packing import PackSize
 from agentscope_tuner.training.recipe import Critic, Frozen, Recipe
 from agentscope_tuner.training.sharded.group import LearnerGroup
+from agentscope_tuner.training.sharded.process import ranks_here
 
 NEAR = {"rtol": 1e-5, "atol": 1e-6}
 Open = Callable[..., LearnerGroup]
@@ -55,7 +56,7 @@ def open_group(model: Path) -> Iterator[Open]:
             critic=Critic(model, SETTINGS),
             frozen={"reference": Frozen(model), "teacher": Frozen(model, top=3)},
         )
-        opened.append(LearnerGroup(recipe, ranks))
+        opened.append(LearnerGroup(recipe, ranks_here(ranks)))
         return opened[-1]
 
     yield start

@@ -5,7 +5,6 @@ from __future__ import annotations
 from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.registry import get_algorithm
 from agentscope_tuner.algorithms.settings import AlgorithmSettings
-from agentscope_tuner.build.learner import refuse_more_ranks_than_gpus
 from agentscope_tuner.build.tinker import refuse_what_tinker_does_not_serve
 from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.companions import refuse_useless
@@ -41,7 +40,6 @@ def build_algorithm(config: Config) -> Algorithm:
         )
     )
     refuse_useless(config, algorithm)
-    refuse_more_ranks_than_gpus(config)
     refuse_what_tinker_does_not_serve(config, algorithm)
     if algorithm.compares and settings.repeat_times < 2:
         raise InputError(

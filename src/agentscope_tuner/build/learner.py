@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from agentscope_tuner.checkpoint.state import load_state
-from agentscope_tuner.config.schema import Config
 from agentscope_tuner.engine.base import Columns, Learner, Tuned
+from agentscope_tuner.engine.models import default_device
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.loading import load_model
 from agentscope_tuner.training.columns import FrozenModel
@@ -18,7 +19,9 @@ from agentscope_tuner.training.critic import LocalCritic
 from agentscope_tuner.training.learner import LEARNER_STATE, LocalLearner
 from agentscope_tuner.training.recipe import Recipe
 from agentscope_tuner.training.sharded.group import LearnerGroup
+from agentscope_tuner.training.sharded.process import ranks_here
 from agentscope_tuner.training.sharded.state import UPDATES
+from agentscope_tuner.training.sharded.talk import Rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,21 @@ class Models:
     critic: Tuned | None = None
 
 
-def open_models(recipe: Recipe, ranks: int) -> Models:
-    """Load what the recipe says, in so many processes of their own; 0: in this one."""
-    if ranks:
-        group = LearnerGroup(recipe, ranks)
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """What a learner is to be spread over."""
+
+    device_type: str
+    """`cpu` or `cuda`: what they compute on."""
+    start: Callable[[], Sequence[Rank]]
+    here: bool = True
+    """Whether on this machine."""
+
+
+def open_models(recipe: Recipe, ranks: Ranks | None) -> Models:
+    """Load what the recipe says, on ranks; None: in this process."""
+    if ranks is not None:
+        group = LearnerGroup(recipe, ranks.start())
         frozen = {name: group.frozen(name) for name in recipe.frozen}
         return Models(group, frozen, group.critic() if recipe.critic is not None else None)
     return _in_this_process(recipe)
@@ -80,26 +94,27 @@ def _in_this_process(recipe: Recipe) -> Models:
     return Models(learner, frozen, critic)
 
 
-def refuse_more_ranks_than_gpus(config: Config) -> None:
-    """Raise InputError if the configured ranks cannot have a GPU each, where there are any."""
-    ranks, gpus = config.trainer.ranks, torch.cuda.device_count()
-    if 0 < gpus < ranks:
+def ranks_of_this_machine(count: int) -> Ranks:
+    """So many processes. Raises InputError if they cannot have a GPU each, where there are any."""
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < count:
         raise InputError(
-            f"trainer.ranks is {ranks}, each with a GPU to itself, and this machine has {gpus}."
+            f"trainer.ranks is {count}, each with a GPU to itself, and this machine has {gpus}."
         )
+    return Ranks(default_device().type, partial(ranks_here, count))
 
 
-def refuse_other_learners_checkpoint(checkpoint: Path | None, ranks: int) -> None:
+def refuse_other_learners_checkpoint(checkpoint: Path | None, *, on_ranks: bool) -> None:
     """Raise InputError if a checkpoint is of a learner of the other kind."""
     if checkpoint is None:
         return
     state = checkpoint / "tuner_state"
-    if ranks and (state / LEARNER_STATE).exists():
+    if on_ranks and (state / LEARNER_STATE).exists():
         raise InputError(
             f"{checkpoint} was written by a learner without ranks: leave trainer.ranks out to go "
             "on."
         )
-    if not ranks and (state / UPDATES).exists():
+    if not on_ranks and (state / UPDATES).exists():
         raise InputError(
             f"{checkpoint} was written by a learner on ranks: set trainer.ranks, to any number, to "
             "go on."

@@ -13,6 +13,7 @@ from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.build.data import reader, samples_of
 from agentscope_tuner.build.learner import (
     Models,
+    Ranks,
     open_models,
     refuse_other_learners_checkpoint,
 )
@@ -111,15 +112,20 @@ def build_learning(
     algorithm: Algorithm,
     total_steps: int,
     checkpoint: Path | None,
+    ranks: Ranks | None = None,
 ) -> Learning:
-    """The learner of a run, where the checkpoint left it if there is one, and what is beside it."""
+    """The learner of a run, where the checkpoint left it if there is one, and what is beside it.
+
+    With `ranks` they are spread over those.
+    """
     experts_of_a_step = build_experts(config, algorithm, files)
     companions = Companions.find(config, algorithm, files)
-    ranks = config.trainer.ranks
-    refuse_other_learners_checkpoint(checkpoint, ranks)
+    refuse_other_learners_checkpoint(checkpoint, on_ranks=ranks is not None)
     refuse_checkpoint_from_elsewhere(checkpoint, at_service=config.model.tinker.enable)
-    refuse_what_does_not_fit(files, tuning_needs(config, files, companions), training=True)
-    recipe = recipe_of(config, files, algorithm, companions, total_steps, checkpoint)
+    if ranks is None or ranks.here:
+        refuse_what_does_not_fit(files, tuning_needs(config, files, companions), training=True)
+    device = torch.device(ranks.device_type) if ranks is not None else default_device()
+    recipe = recipe_of(config, files, algorithm, companions, total_steps, checkpoint, device)
     if config.model.tinker.enable:
         models = Models(build_tinker_learner(config, files, checkpoint, recipe.optimizer))
     else:
@@ -147,9 +153,10 @@ def recipe_of(
     companions: Companions,
     total_steps: int,
     checkpoint: Path | None,
+    device: torch.device,
 ) -> Recipe:
-    """What a run's learning loads."""
-    device, lora = default_device(), config.model.lora
+    """What a run's learning loads, and computes on such a device."""
+    lora = config.model.lora
     settings = partial(
         optimizer_settings, grad_clip=config.trainer.grad_clip, total_steps=total_steps
     )

@@ -42,7 +42,7 @@ from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.console import ConsoleMonitor
 from agentscope_tuner.monitor.registry import create_monitors
-from agentscope_tuner.on_cluster import joined_cluster, open_rollouts
+from agentscope_tuner.on_cluster import find_ranks, joined_cluster, open_rollouts
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 
@@ -103,7 +103,8 @@ async def run(
         read = reader(config, algorithm.data, files, fields)
         if read is not None:  # bad samples are named before anything big is loaded
             FromSamples(read).refuse_bad(taskset.samples)
-        learning = build_learning(config, files, algorithm, taskset.total_steps, checkpoint)
+        ranks = await find_ranks(config, place.directory, on_cluster=on_cluster)
+        learning = build_learning(config, files, algorithm, taskset.total_steps, checkpoint, ranks)
         opened.callback(learning.release)
         weights = learning.learner.weights()
         rollouts = await open_rollouts(

@@ -47,8 +47,9 @@ class Trainer(Section):
     )
     ranks: int = effect(
         0,
-        "Processes on this machine that weights, gradients and optimizer are spread over, each "
-        "with a GPU if there are any; 0: the run's own process has all of them.",
+        "Processes that weights, gradients and optimizer are spread over, each with a GPU if there "
+        "are any: on this machine, or on a Ray cluster's machines if the run is on one and this "
+        "machine has not as many GPUs; 0: the run's own process has all of them.",
         ge=0,
     )
     critic_warmup: int = effect(

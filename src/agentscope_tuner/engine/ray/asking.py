@@ -93,7 +93,7 @@ class Asked:
         try:
             result = answer.result()
         except ActorDiedError as error:
-            raise MemberLost(f"{self} died: {_reason(error)}") from None
+            raise MemberLost(f"{self} died: {reason_of(error)}") from None
         except FULL:
             raise
         except RayTaskError as error:
@@ -101,7 +101,7 @@ class Asked:
                 raise error.cause from None
             raise  # a fault of ours, with its traceback
         except RayError as error:
-            raise MemberLost(f"{self} cannot be reached: {_reason(error)}") from None
+            raise MemberLost(f"{self} cannot be reached: {reason_of(error)}") from None
         self._seen = time.time()
         return result
 
@@ -117,7 +117,7 @@ def _heard(answer: asyncio.Future[Any]) -> None:
         answer.exception()
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The one line of Ray's text that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "because" in line or "cause" in line.lower()]

@@ -107,6 +107,7 @@ def free_nodes() -> list[Node]:
             node["NodeManagerAddress"],
             free.get(node["NodeID"], {}).get("CPU", 0.0),
             free.get(node["NodeID"], {}).get("GPU", 0.0),
+            node["NodeID"],
         )
         for node in ray.nodes()
         if node["Alive"]

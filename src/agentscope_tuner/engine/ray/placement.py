@@ -15,6 +15,8 @@ class Node:
     address: str
     cpus: float
     gpus: float
+    id: str = ""
+    """Ray's name of it."""
 
     def __str__(self) -> str:
         return f"{self.address} ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
@@ -39,6 +41,27 @@ def samplers_resources(
         if sum(int(node.cpus // cpus) for node in nodes) >= samplers:
             return {"num_cpus": cpus, "num_gpus": 0}
     raise InputError(_too_many(nodes, samplers, "a CPU"))
+
+
+def ranks_places(nodes: Sequence[Node], ranks: int, kept: int) -> list[Node]:
+    """The machine of each rank of a learner.
+
+    If any has GPUs each rank has one, on as few machines as can be, and `kept` are left for
+    samplers; else the machines have ranks in turn, which share the processors with samplers.
+
+    Raises InputError, with what is asked and what there is, if they do not fit.
+    """
+    by_size = sorted(nodes, key=lambda node: (-node.gpus, node.address))
+    places = [node for node in by_size for _ in range(int(node.gpus))]
+    if not places:
+        return [by_size[rank % len(by_size)] for rank in range(ranks)]
+    if len(places) < ranks + kept:
+        raise InputError(
+            f"trainer.ranks is {ranks}, each with a GPU to itself, and samplers need {kept}, for "
+            f"which the cluster's machines have no room: {_listed(nodes)}. Lower one of the two, "
+            "add machines, or wait for what runs there."
+        )
+    return places[:ranks]
 
 
 def refuse_missing_nodes(nodes: Sequence[Node], wanted: Mapping[str, int], waited_s: float) -> None:

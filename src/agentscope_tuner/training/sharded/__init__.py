@@ -8,7 +8,8 @@ critic.py    those of a critic
 state.py     an optimizer in a checkpoint, in as many parts as there are ranks
 calls.py     what a run and its ranks tell each other
 parts.py     what a rank is made of
-rank.py      the process of a rank: does what it is told, until the run is gone
-process.py   the run's end of one such process
+rank.py      a rank: does what it is told, until the run is gone
+talk.py      the run's end of a rank
+process.py   that of one which is a process of this machine
 group.py     all of them together, to the run a learner like any other
 """

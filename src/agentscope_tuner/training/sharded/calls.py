@@ -14,8 +14,8 @@ class Place:
 
     rank: int
     world: int
-    store: str
-    """A file by which they find each other."""
+    store: tuple[str, int]
+    """Rank 0's address and port, where they find each other."""
     patience_s: float
     """For the others to come to where this one waits for them."""
 

@@ -1,17 +1,14 @@
 """All ranks of a learner together: to the run a learner like any other.
 
-Each verb is called on all ranks at once, in processes on this machine, and rank 0 tells what came
+Each verb is called on all ranks at once, on this machine or on others, and rank 0 tells what came
 of it. If one of them dies the others wait for it in vain, so all are ended, and the run with them.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
-import shutil
-import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -26,12 +23,11 @@ from agentscope_tuner.errors import RunError, TunerError
 from agentscope_tuner.training.recipe import Recipe
 from agentscope_tuner.training.sharded.calls import Answer, Call, Place
 from agentscope_tuner.training.sharded.parts import CRITIC, LEARNER
-from agentscope_tuner.training.sharded.process import RankProcess
+from agentscope_tuner.training.sharded.talk import Rank
 from agentscope_tuner.trajectory import Rollout, Trajectory
 
 DYING_S = 5.0
 """For a process whose end was heard of to be gone."""
-ON_THIS_MACHINE = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +45,19 @@ class Patience:
 class LearnerGroup:
     """A learner in shards, and frozen models beside it in shards as well."""
 
-    def __init__(self, recipe: Recipe, ranks: int, patience: Patience | None = None) -> None:
-        """Start so many processes and load the recipe's models in them.
+    def __init__(
+        self, recipe: Recipe, ranks: Sequence[Rank], patience: Patience | None = None
+    ) -> None:
+        """Load the recipe's models in these ranks, which were just started.
 
         Raises what a rank raises, and RunError if one dies.
         """
         self._patience = patience or Patience()
-        self._directory = Path(tempfile.mkdtemp(prefix="astuner-ranks-"))
-        share = str(max(1, (os.cpu_count() or 1) // ranks))
-        threads = os.environ.get("OMP_NUM_THREADS", share)
-        environment = {"OMP_NUM_THREADS": threads, **ON_THIS_MACHINE}
-        self._ranks = [RankProcess(rank, self._directory, environment) for rank in range(ranks)]
-        store = str(self._directory / "store")
+        self._ranks = ranks
         try:
-            for rank in self._ranks:
-                place = Place(rank.rank, ranks, store, self._patience.collective_s)
+            store = self._answers(self._patience.open_s)[0].value
+            for rank in ranks:
+                place = Place(rank.rank, len(ranks), store, self._patience.collective_s)
                 self._send(rank, (place, recipe))
             self._answers(self._patience.open_s)
         except BaseException:
@@ -123,7 +117,7 @@ class LearnerGroup:
             batch.columns |= answer.columns or {}
         return answer.value
 
-    def _send(self, rank: RankProcess, message: Any) -> None:
+    def _send(self, rank: Rank, message: Any) -> None:
         try:
             rank.calls.send_bytes(pickle.dumps(message))
         except OSError:
@@ -155,7 +149,7 @@ class LearnerGroup:
                 raise error if dead is None else self._lost(dead)
         return [answers[rank.rank] for rank in self._ranks]
 
-    def _dead(self) -> RankProcess | None:
+    def _dead(self) -> Rank | None:
         deadline = time.monotonic() + DYING_S
         while time.monotonic() < deadline:
             for rank in self._ranks:
@@ -163,7 +157,7 @@ class LearnerGroup:
                     return rank
         return None
 
-    def _lost(self, rank: RankProcess) -> RunError:
+    def _lost(self, rank: Rank) -> RunError:
         return RunError(
             f"The run cannot go on: {rank} {rank.fate()}. The last checkpoint is as it was; go on "
             "from it with --resume."
@@ -172,7 +166,6 @@ class LearnerGroup:
     def _end(self) -> None:
         for rank in self._ranks:
             rank.end()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class FrozenPart:

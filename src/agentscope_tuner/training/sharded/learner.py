@@ -121,8 +121,10 @@ class ShardedLearner:
         return {f"policy/{name}": value for name, value in self._updates.step(at).items()}
 
     def weights(self) -> dict[str, Tensor]:
-        """All weights, whole, in the compute dtype, under their Hugging Face names."""
-        return whole_weights(self.model, self._compute_dtype)
+        """All weights, whole, on the processor, in the compute dtype, under their Hugging Face
+        names."""
+        weights = whole_weights(self.model, self._compute_dtype)
+        return {name: weight.cpu() for name, weight in weights.items()}
 
     def save(self, directory: Path) -> None:
         """Write what `LocalLearner.save` does (rank 0 does), and `tuner_state/`, to which every

@@ -1,9 +1,9 @@
-"""The process of one rank: `python -m agentscope_tuner.training.sharded.rank CALLS LIFE FILES`.
+"""One rank: `python -m agentscope_tuner.training.sharded.rank CALLS LIFE RANK`, or an actor of Ray.
 
-It does what it is told through the connection CALLS, a file descriptor, one call after the other,
-and gives a sign of life through the pipe LIFE twice a second. When the run that started it is gone,
-nobody reads that pipe, and the process ends at once, whatever it is in the middle of. The directory
-FILES, which all ranks share, goes with it.
+It does what it is told through the connection CALLS, one call after the other, and gives a sign of
+life through LIFE twice a second; as a process of this machine it is given their file descriptors.
+When the run that started it is gone, nobody reads LIFE, and the process ends at once, whatever it
+is in the middle of.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import shutil
+import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import Any
 
+import psutil
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
@@ -43,30 +45,61 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def serve(calls: Connection, files: str) -> None:
-    """Open the parts, say so, and answer calls until there are no more."""
-    place, recipe = _received(calls, files)
-    opened = _tried(lambda: Answer(_open(place, recipe)))
-    parts = opened.value
-    _send(calls, Answer(error=opened.error))
-    while opened.error is None:
-        call: Call = _received(calls, files)
-        done = _tried(lambda call=call: _answer(parts[call.part], call))  # type: ignore[misc]
-        _send(calls, done if place.rank == 0 else Answer(error=done.error))
+def serve(calls: Connection, rank: int, address: str) -> None:
+    """Open the parts, say so, and answer calls until there are no more.
+
+    The ranks find each other at a port of rank 0's, on its machine's `address`.
+    """
+    try:
+        listening = socket.create_server((address, 0)) if rank == 0 else None
+        _send(calls, Answer(listening and listening.getsockname()))
+        place, recipe = _received(calls)
+        opened = _tried(lambda: Answer(_open(place, recipe, address, listening)))
+        parts = opened.value
+        _send(calls, Answer(error=opened.error))
+        while opened.error is None:
+            call: Call = _received(calls)
+            done = _tried(lambda call=call: _answer(parts[call.part], call))  # type: ignore[misc]
+            _send(calls, done if rank == 0 else Answer(error=done.error))
+    except (EOFError, ConnectionError):
+        return  # the run has released the learner, or is gone
 
 
-def _open(place: Place, recipe: Recipe) -> dict[str, Any]:
+def _open(
+    place: Place, recipe: Recipe, address: str, listening: socket.socket | None
+) -> dict[str, Any]:
     cuda = recipe.device_type == "cuda"
     if cuda:
-        torch.cuda.set_device(place.rank)
+        torch.cuda.set_device(place.rank % torch.cuda.device_count())
+    os.environ |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), interface_of(address))
+    patience = timedelta(seconds=place.patience_s)
+    store = dist.TCPStore(
+        *place.store,
+        place.world,
+        is_master=listening is not None,
+        timeout=patience,
+        master_listen_fd=None if listening is None else listening.detach(),
+    )
     dist.init_process_group(
         "nccl" if cuda else "gloo",
-        init_method=f"file://{place.store}",
+        store=store,
         rank=place.rank,
         world_size=place.world,
-        timeout=timedelta(seconds=place.patience_s),
+        timeout=patience,
     )
     return dict(open_parts(recipe, init_device_mesh(recipe.device_type, (place.world,))))
+
+
+def interface_of(address: str) -> str:
+    """The network interface that an IPv4 address of this machine belongs to."""
+    wanted = ip_address(address)
+    for name, addresses in psutil.net_if_addrs().items():
+        for one in addresses:
+            if one.family == socket.AF_INET and wanted in ip_network(
+                f"{one.address}/{one.netmask}", strict=False
+            ):
+                return name
+    raise RuntimeError(f"no network interface has {address}")
 
 
 def _answer(part: Any, call: Call) -> Answer:
@@ -88,31 +121,29 @@ def _send(calls: Connection, answer: Answer) -> None:
     calls.send_bytes(pickle.dumps(answer))  # `send` would share tensors by file descriptors
 
 
-def _received(calls: Connection, files: str) -> Any:
-    try:
-        return _Unpickler(io.BytesIO(calls.recv_bytes())).load()
-    except EOFError:
-        _leave(files)  # the run has released the learner, or is gone
+def _received(calls: Connection) -> Any:
+    return _Unpickler(io.BytesIO(calls.recv_bytes())).load()
 
 
-def _give_signs_of_life(life: int, files: str) -> None:
+def give_signs_of_life(life: int, served: threading.Event) -> None:
+    """Until nobody reads them any more; then end the process, unless it has done its work."""
     try:
         while True:
             os.write(life, b".")
             time.sleep(HEARTBEAT_S)
-    except BrokenPipeError:
-        _leave(files)
+    except OSError:
+        if not served.is_set():
+            os._exit(0)
 
 
-def _leave(files: str) -> NoReturn:
-    shutil.rmtree(files, ignore_errors=True)
-    os._exit(0)
-
-
-def main(calls: str, life: str, files: str) -> None:
+def main(calls: str, life: str, rank: str) -> None:
     """Serve the run that holds the other ends of these file descriptors."""
-    threading.Thread(target=_give_signs_of_life, args=(int(life), files), daemon=True).start()
-    serve(Connection(int(calls)), files)
+    signs = threading.Thread(
+        target=give_signs_of_life, args=(int(life), threading.Event()), daemon=True
+    )
+    signs.start()
+    serve(Connection(int(calls)), int(rank), "127.0.0.1")
+    os._exit(0)
 
 
 if __name__ == "__main__":
