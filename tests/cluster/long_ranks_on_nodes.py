@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -22,12 +22,14 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.monitor.jsonl import read_metrics
 from agentscope_tuner.on_cluster import _prepare_rank
 from attack.program import OUTPUT, PROGRAM, start, write_data
+from attack.sameness import differences
 
 RUN_S = 240
 RANKS = "trainer.ranks=2"
 PRECISE = "explorer.rollout_model.dtype=float32"
 GONE_S = 10.0
 """Within which nothing of a run that is gone is left."""
+Start = Callable[..., BaseProcess]
 
 
 @pytest.fixture
@@ -47,13 +49,23 @@ def actors(kind: str = "RankActor") -> list[psutil.Process]:
 
 
 @pytest.fixture
-def begun(nodes: Cluster, tiny_model: Path, tmp_path: Path) -> Iterator[tuple[BaseProcess, Path]]:
-    """A run on two ranks that has saved its first step, and its directory."""
-    given = [*on(nodes), RANKS, "name=struck", "deterministic=true", "buffer.total_steps=8"]
-    options = [part for setting in given for part in ("--set", setting)]
+def start_run(nodes: Cluster, tiny_model: Path, tmp_path: Path) -> Start:
+    """Starts a deterministic run on two ranks under a name, on the cluster unless told `here`."""
     data = write_data(tmp_path / "data")
-    run = start(tmp_path, "run", PROGRAM, *options, str(tiny_model), str(data))
+
+    def start_as(name: str, *options: str, here: bool = False) -> BaseProcess:
+        settings = [RANKS, f"name={name}", "deterministic=true", *([] if here else on(nodes))]
+        given = [part for setting in settings for part in ("--set", setting)]
+        return start(tmp_path, "run", PROGRAM, *given, *options, str(tiny_model), str(data))
+
+    return start_as
+
+
+@pytest.fixture
+def begun(start_run: Start, tmp_path: Path) -> Iterator[tuple[BaseProcess, Path]]:
+    """A run that has saved its first step, and its directory."""
     directory = tmp_path / "checkpoints" / "AgentScope" / "struck"
+    run = start_run("struck")
     deadline = time.monotonic() + RUN_S
     while not (directory / "global_step_1").exists():
         assert time.monotonic() < deadline, (tmp_path / OUTPUT).read_text()
@@ -62,11 +74,11 @@ def begun(nodes: Cluster, tiny_model: Path, tmp_path: Path) -> Iterator[tuple[Ba
     run.kill()
 
 
-def said_of(run: BaseProcess, directory: Path) -> str:
-    """What a run said that has failed."""
+def said_of(run: BaseProcess, directory: Path, code: int = 1) -> str:
+    """What a run said that has ended with this code."""
     run.join(RUN_S)
     said = " ".join((directory.parents[2] / OUTPUT).read_text().split())
-    assert run.exitcode == 1, said
+    assert run.exitcode == code, said
     return said
 
 
@@ -82,8 +94,8 @@ def test_ranks_on_two_nodes_have_the_loss_and_the_norm_of_one_process(
         assert told == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-def test_a_rank_that_dies_ends_the_run_by_name(
-    begun: tuple[BaseProcess, Path],
+def test_a_rank_that_dies_ends_the_run_which_goes_on_to_the_bits_of_one_machine(
+    begun: tuple[BaseProcess, Path], start_run: Start
 ) -> None:
     run, directory = begun
     os.kill(actors()[0].pid, signal.SIGKILL)
@@ -94,6 +106,9 @@ def test_a_rank_that_dies_ends_the_run_by_name(
     assert "on node 127.0.0." in said
     assert "last sign of life" in said
     assert psutil.wait_procs(actors(), timeout=GONE_S)[1] == []
+    said_of(start_run("struck", "--resume"), directory, code=0)
+    said_of(start_run("whole", here=True), directory, code=0)
+    assert differences(directory, directory.with_name("whole")) == {}
 
 
 def test_a_node_that_dies_ends_the_run_with_the_rank_that_was_there(

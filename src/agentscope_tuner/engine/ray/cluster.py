@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -70,6 +72,7 @@ def joined(address: str) -> Iterator[None]:
         yield
         return
     _refuse_silence(address)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, logging_level=logging.ERROR)
     except AuthenticationError as error:
@@ -79,6 +82,8 @@ def joined(address: str) -> Iterator[None]:
             f"The Ray cluster at {address} answers, but lets this process not in. {_TOKEN}, and "
             "the same version of Ray."
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's raises in the middle of an event loop
     try:
         yield
     finally:

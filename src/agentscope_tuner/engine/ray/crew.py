@@ -87,15 +87,18 @@ class Crew:
 
         Raises what opening one raises, and RunError if there is no place for one.
         """
-        if weights is not None:
-            if (told := small_stores(bytes_of(weights))) is not None:
-                logger.warning("%s", told)
-            await self.adopt(weights, 0)
-        self._tending = [asyncio.create_task(self._tend(place)) for place in range(self._size)]
-        await self._started.wait()
-        if self._failure is not None:
+        try:
+            if weights is not None:
+                if (told := small_stores(bytes_of(weights))) is not None:
+                    logger.warning("%s", told)
+                await self.adopt(weights, 0)
+            self._tending = [asyncio.create_task(self._tend(place)) for place in range(self._size)]
+            await self._started.wait()
+            if self._failure is not None:
+                raise self._failure
+        except BaseException:
             await self.close()
-            raise self._failure
+            raise
 
     def begin(
         self, leases: Sequence[Lease], on_done: Callable[[Rollout], None]

@@ -15,6 +15,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -33,12 +34,14 @@ Prepare = Callable[[], None]
 class RankActor:
     """The actor."""
 
-    def listen(self, key: bytes, prepare: Prepare) -> tuple[tuple[str, int], int]:
-        """Where it is to be called, by who knows the key, and the number of its process.
+    def listen(self, key: bytes, threads: int, prepare: Prepare) -> tuple[tuple[str, int], int]:
+        """Where it is to be called, by who knows the key, and the number of its process, which
+        computes with so many threads.
 
         Raises what `prepare` raises, which runs before anything else.
         """
         prepare()
+        torch.set_num_threads(threads)
         self._address = ray.util.get_node_ip_address()
         self._listener = Listener((self._address, 0), authkey=key)
         return (self._address, self._listener.address[1]), os.getpid()
@@ -87,7 +90,7 @@ class RayRank(Rank):
 
 def ranks_on(nodes: Sequence[Node], prepare: Prepare, patience: Patience) -> list[Rank]:
     """A rank on each of these machines, one of which may be named several times; with a GPU where
-    the machine has any.
+    the machine has any, and its share of the free processors, which samplers use in their turn.
 
     Raises what `prepare` raises in one of them, and RunError if one finds no place in time.
     """
@@ -99,7 +102,10 @@ def ranks_on(nodes: Sequence[Node], prepare: Prepare, patience: Patience) -> lis
             kind: Any = ray.remote(RankActor)
             actors.append(kind.options(scheduling_strategy=there, **options).remote())
         key = secrets.token_bytes(32)
-        called = [actor.listen.remote(key, prepare) for actor in actors]
+        called = [
+            actor.listen.remote(key, max(1, int(node.cpus) // nodes.count(node)), prepare)
+            for node, actor in zip(nodes, actors, strict=True)
+        ]
         return [
             RayRank(rank, node, actor, _called(rank, node, place, patience), key)
             for rank, (node, actor, place) in enumerate(zip(nodes, actors, called, strict=True))
