@@ -10,7 +10,8 @@ and threads.
 - `asyncio.to_thread` has threads of its own (`executors`), and enough of them.
 - A task that swallows every cancellation is left behind in the end, not awaited for ever.
 
-Ctrl-C is what it is under `asyncio.run`: the first cancels the run, a second interrupts at once.
+Ctrl-C is what it is under `asyncio.run`: the first cancels the run, a second interrupts at once. So
+is SIGTERM in a process of the command line.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any, TypeVar
 from agentscope_tuner.blocking import BlockWatch
 from agentscope_tuner.executors import DaemonThreadPool
 from agentscope_tuner.heap import share_heap
+from agentscope_tuner.signals import RAISING, ended_by
 
 USER_THREADS = 1024
 """Calls of `asyncio.to_thread` under way at once; more wait their turn."""
@@ -60,7 +62,8 @@ def users_context() -> contextvars.Context:
 def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine from synchronous code, in a notebook (whose loop runs already) too.
 
-    Raises what `work` raises, and KeyboardInterrupt if it was cancelled by Ctrl-C.
+    Raises what `work` raises, KeyboardInterrupt if it was cancelled by Ctrl-C, and Terminated if by
+    SIGTERM.
     """
     share_heap()  # from here on there are threads
     if not is_inside_a_loop():
@@ -109,7 +112,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         with _interrupting(loop, main) as interrupts:
             _drive(loop, main, strays, interrupts)
         if main.cancelled() and interrupts:
-            raise KeyboardInterrupt
+            raise ended_by(interrupts[-1])
         return main.result()
     finally:
         watch.stop()
@@ -170,29 +173,30 @@ class _StrayExceptions:
 
 @contextmanager
 def _interrupting(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any]) -> Iterator[list[int]]:
-    """Handle Ctrl-C while the block runs, unless somebody else does; yields those that came."""
+    """Handle Ctrl-C and SIGTERM while the block runs, unless somebody else does; yields the numbers
+    of those that came."""
     came: list[int] = []
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
+    if threading.current_thread() is not threading.main_thread():
         yield came
         return
+    raising = {n: handler for n, handler in RAISING.items() if signal.getsignal(n) is handler}
 
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         came.append(number)
         # While a model is loaded, say: nothing is awaited that a cancellation would end.
         if len(came) > 1 or asyncio.current_task(loop) is main:
-            raise KeyboardInterrupt
+            raise ended_by(number)
         contextvars.Context().run(main.cancel)
         loop.call_soon_threadsafe(lambda: None)  # wakes it
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    for number in raising:
+        signal.signal(number, on_signal)
     try:
         yield came
     finally:
-        if signal.getsignal(signal.SIGINT) is on_interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in raising.items():
+            if signal.getsignal(number) is on_signal:
+                signal.signal(number, handler)
 
 
 def _end(loop: asyncio.AbstractEventLoop, strays: _StrayExceptions) -> None:

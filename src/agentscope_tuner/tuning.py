@@ -48,8 +48,8 @@ class Invocation:
     """How often tune() was called."""
     passed_over: int = 0
     """How many of these calls the command had nothing to do with."""
-    interrupted: bool = False
-    """Whether a run was stopped before its end."""
+    stopped_by: int | None = None
+    """The signal that ended a run before its last step."""
 
 
 _invocation: ContextVar[Invocation | None] = ContextVar("invocation", default=None)
@@ -174,7 +174,8 @@ def tune(
             )
             with stop.relaying() if is_inside_a_loop() else nullcontext():
                 result = run_to_completion(run)
-            invocation.interrupted |= not result.finished
+            if not result.finished:
+                invocation.stopped_by = stop.signal
             return result
         command: Callable[..., Coroutine[Any, Any, Any]] = getattr(commands, invocation.command)
         look = command(

@@ -18,7 +18,7 @@ from typing import TypeVar
 from agentscope_tuner.checkpoint.run_state import RunState
 from agentscope_tuner.checkpoint.store import CheckpointStore
 from agentscope_tuner.inference.loading import resolve_model
-from attack.blows import Blow, ended
+from attack.blows import SIGNALS, Blow, ended
 from attack.program import OUTPUT, PROGRAM, start, write_data
 from attack.report import table
 from attack.sameness import differences
@@ -32,7 +32,8 @@ SEED = 9
 WORKERS = 2
 BLOWS = 10
 """At a run, if it does not end before."""
-STOPPED = 130
+STOPPED = (130, 143)
+"""Exit codes after SIGINT and SIGTERM."""
 BEGUN = RunState("running", 0, 0)
 """Of a run that died before it said anything."""
 
@@ -138,7 +139,7 @@ def assert_survived(run: Path, code: int, blow: Blow | None) -> None:
     if blow.signals == "SIGKILL":
         assert code == -signal.SIGKILL
         return
-    assert code == STOPPED
+    assert code in {128 + number for number in SIGNALS[blow.signals]}
     if state.status == "interrupted":
         assert state.step in store.steps(), "a graceful stop saves its step"
 

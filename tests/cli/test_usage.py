@@ -224,9 +224,9 @@ def test_an_error_of_ours_keeps_its_traceback() -> None:
     assert users_frames(raised(partial(load_function, "json:missing"))) is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_script_that_has_not_begun_to_tune_with_130(
-    number: signal.Signals, tmp_path: Path
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_script_that_has_not_begun_to_tune_with_its_code(
+    number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     script = tmp_path / "slow.py"
     script.write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
@@ -235,7 +235,7 @@ def test_a_signal_ends_a_script_that_has_not_begun_to_tune_with_130(
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(number)
-        assert process.wait(30) == 130
+        assert process.wait(30) == code
 
 
 def test_a_run_that_fails_ends_with_1(astuner: Astuner, program: Path) -> None:
@@ -251,18 +251,29 @@ def test_an_interrupted_script_ends_with_130(astuner: Astuner, tmp_path: Path) -
     assert astuner("run", script).code == 130
 
 
-def test_a_run_that_was_asked_to_stop_ends_with_130(astuner: Astuner, program: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "name", "code", "says"),
+    [
+        ("run", "SIGINT", 130, "--resume"),
+        ("run", "SIGTERM", 143, "--resume"),
+        ("check", "SIGINT", 130, ""),
+        ("check", "SIGTERM", 143, ""),
+    ],
+)
+def test_what_a_signal_stopped_ends_with_its_code(
+    astuner: Astuner, program: Path, command: str, name: str, code: int, says: str
+) -> None:
     once = (
         "import signal\n"
         "    if not hasattr(judge, 'asked'):\n"
         "        judge.asked = True\n"
-        "        signal.raise_signal(signal.SIGINT)\n"
+        f"        signal.raise_signal(signal.{name})\n"
         "    return JudgeOutput("
     )
     program.write_text(program.read_text().replace("return JudgeOutput(", once, 1))
-    ended = astuner("run", program)
-    assert ended.code == 130
-    assert "--resume" in ended.out
+    ended = astuner(command, program)
+    assert ended.code == code
+    assert says in ended.out
 
 
 def test_a_run_inside_an_event_loop_is_stopped_by_the_first_ctrl_c(

@@ -130,7 +130,7 @@ def test_a_second_signal_ends_the_run_at_once(bench: Bench, uninterrupted: Path)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGINT)
-    assert ended(process, PATIENCE_S) == 130, bench.output
+    assert ended(process, PATIENCE_S) in (130, 143), bench.output  # whichever is handled last
     assert bench.finish(*NAMED) == 0, bench.output
     assert differences(bench.run, uninterrupted) == {}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentscope_tuner.engine.stop import EXIT_CODE, StopRequest
+from agentscope_tuner.engine.stop import StopRequest
 
 
 class Writing(io.RawIOBase):
@@ -61,7 +61,7 @@ def test_a_signal_in_the_middle_of_a_write_is_heard_and_harms_nothing() -> None:
 
 
 STUCK = """
-import os, signal, time
+import signal, time
 from agentscope_tuner.engine.stop import StopRequest
 
 class Terminal:
@@ -69,13 +69,18 @@ class Terminal:
     def stop(self): time.sleep(60)
 
 with StopRequest().listening(Terminal()):
-    os.kill(os.getpid(), signal.SIGINT)
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.{})
+    signal.raise_signal(signal.{})
     time.sleep(60)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
-def test_a_second_signal_ends_the_process_though_its_terminal_takes_nothing() -> None:
-    ended = subprocess.run([sys.executable, "-c", STUCK], timeout=50)
-    assert ended.returncode == EXIT_CODE
+@pytest.mark.parametrize(
+    ("signals", "code"), [(("SIGINT", "SIGTERM"), 143), (("SIGTERM", "SIGINT"), 130)]
+)
+def test_a_second_signal_ends_the_process_with_its_code_though_its_terminal_takes_nothing(
+    signals: tuple[str, str], code: int
+) -> None:
+    ended = subprocess.run([sys.executable, "-c", STUCK.format(*signals)], timeout=50)
+    assert ended.returncode == code

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from agentscope_tuner.cli import INTERRUPTED
 from agentscope_tuner.errors import InputError, TunerError
+from agentscope_tuner.signals import exit_code
 
 if TYPE_CHECKING:  # heavy
     from agentscope_tuner.tuning import Invocation
@@ -56,8 +56,8 @@ def invoke(
             )
         note = f"note: {program} ended without a call of tune(): nothing was tuned."
         Console(stderr=True).print(note, markup=False, highlight=False, soft_wrap=True)
-    if invocation.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    if invocation.stopped_by is not None:
+        raise typer.Exit(exit_code(invocation.stopped_by))
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agentscope_tuner.cli import INTERRUPTED
 from agentscope_tuner.cli.combinations import (
     Combination,
     combinations,
@@ -25,12 +24,16 @@ from agentscope_tuner.cli.combinations import (
 )
 from agentscope_tuner.cli.options import AsJson, Program
 from agentscope_tuner.errors import InputError, RunError
+from agentscope_tuner.signals import Terminated, exit_code
 from agentscope_tuner.verbosity import shows_progress, verbosity
 from agentscope_tuner.visible import visible
 
 if TYPE_CHECKING:  # heavy
     from agentscope_tuner.config.schema import Config
     from agentscope_tuner.runs.listing import RunRow
+
+STOPPED = (exit_code(signal.SIGINT), exit_code(signal.SIGTERM))
+"""Exit codes of a run that a signal ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,9 @@ def sweep(
             continue
         _say(console, about)
         code = _run(program, context.args, run)
-        if code == INTERRUPTED:
+        if code in STOPPED:
             _say(console, "stopped; the same command goes on with the sweep")
-            raise typer.Exit(INTERRUPTED)
+            raise typer.Exit(code)
         if code:
             failed.append(str(run.config.name))
     begun = [(run, find_run(run.directory)) for run in runs if run.directory.is_dir()]
@@ -129,7 +132,7 @@ def _planned(program: Path, arguments: list[str], combination: Combination, name
 
 
 def _run(program: Path, arguments: list[str], run: Planned) -> int:
-    """Run it in a process of its own; Ctrl-C reaches it once, not twice."""
+    """Run it in a process of its own; a signal reaches it once, not twice."""
     assert run.config.name is not None
     given = (part for s in _settings(run.combination, run.config.name) for part in ("--set", s))
     level = verbosity()
@@ -143,6 +146,8 @@ def _run(program: Path, arguments: list[str], run: Planned) -> int:
             return process.wait()
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
+        except Terminated:
+            process.send_signal(signal.SIGTERM)
 
 
 def _say(console: Console, text: str) -> None:

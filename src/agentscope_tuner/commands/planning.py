@@ -25,6 +25,7 @@ from agentscope_tuner.engine.stop import StopRequest
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.memory import free_memory, total
 from agentscope_tuner.runs.files import RunFiles
+from agentscope_tuner.signals import ended_by
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 STEPS = 2
@@ -100,7 +101,7 @@ async def _measure(
     workflow_func: WorkflowType | None,
     judge_func: JudgeType | None,
 ) -> Measured:
-    clock, began = _Clock(), time.perf_counter()
+    clock, stop, began = _Clock(), StopRequest(), time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix=".astuner-plan-", dir=root) as place,
         PeakMemory(default_device()) as memory,
@@ -110,11 +111,11 @@ async def _measure(
             workflow_func=workflow_func,
             judge_func=judge_func,
             resume=False,
-            stop=StopRequest(),
+            stop=stop,
             callbacks=[clock],
         )
         if not result.finished:
-            raise KeyboardInterrupt
+            raise ended_by(stop.signal)
         written = RunFiles(result.run_directory)
         written.table.refresh()
         records = written.records()

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
-EXIT_CODE = 130
+from agentscope_tuner.signals import exit_code
+
 _PATIENCE_S = 1.0
 _NOTE = "stopping after this step and saving; Ctrl-C again stops at once"
 
@@ -37,6 +38,8 @@ class StopRequest:
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.requested = at_once
+        self.signal: int = signal.SIGINT
+        """The last one that came."""
         self._terminal: Terminal | None = None
 
     @contextmanager
@@ -70,9 +73,10 @@ class StopRequest:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # The signal may have interrupted a write to the terminal, or the start of a thread: what is
         # said is said by another thread, which waits for that, and started without `threading`.
+        self.signal = number
         if self.requested:
             _thread.start_new_thread(self._leave, ())
-            _thread.start_new_thread(_exit_soon, ())
+            _thread.start_new_thread(self._leave_soon, ())
         else:
             self.requested = True
             _thread.start_new_thread(self._say, ())
@@ -89,10 +93,9 @@ class StopRequest:
                 self._terminal.stop()
         finally:
             # An exception would have to wait for the threads that sample, learn or save.
-            os._exit(EXIT_CODE)
+            os._exit(exit_code(self.signal))
 
-
-def _exit_soon() -> None:
-    """A terminal that takes nothing any more keeps no process."""
-    time.sleep(_PATIENCE_S)
-    os._exit(EXIT_CODE)
+    def _leave_soon(self) -> None:
+        """A terminal that takes nothing any more keeps no process."""
+        time.sleep(_PATIENCE_S)
+        os._exit(exit_code(self.signal))
