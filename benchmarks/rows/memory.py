@@ -47,14 +47,15 @@ def measure(quick: bool) -> Outcome:
 def activation_bytes(config: PreTrainedConfig, *, checkpointed: bool) -> int:
     """What the backward pass of a Llama needs of each token, in bf16, the logits left out.
 
-    Each product and each norm needs its input, attention its queries, keys and values, the gated
-    product both of its factors; with checkpoints each layer needs its input, and one layer all.
+    Norms need their input and attention its queries, keys and values; of the products that of the
+    attention needs its input, and the others make theirs again, the last one of gate and up. With
+    checkpoints each layer needs its input, and one layer all.
     """
     hidden, inner = config.hidden_size, config.intermediate_size
     queries = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim
-    attention = 2 * hidden + queries + 2 * keys + queries  # norm, projections; q; k, v; output
-    feed_forward = 2 * hidden + 3 * inner  # norm, projections; gate, up, and their product
+    attention = hidden + queries + 2 * keys + queries  # norm; q; k, v; output
+    feed_forward = hidden + 2 * inner  # norm; gate, up
     layer = 2 * (attention + feed_forward)
     layers: int = config.num_hidden_layers
     return 2 * hidden * layers + layer if checkpointed else layer * layers

@@ -126,8 +126,9 @@ def test_every_cut_and_order_gives_the_same_gradient(name, seed, max_tokens) -> 
     if algorithm.data != "pairs" and name != "raft":  # whose first of the best is kept
         for group in groups:
             draw.shuffle(group.rollouts)
-    # A product over a sample, to the power of three, magnifies what float32 rounds.
-    rel = 3e-6 if name == "vespo" else 1e-6
+    # A product over a sample, to the power of three, magnifies what float32 rounds; so does an
+    # advantage that is the difference of two ln p.
+    rel = 3e-6 if name in ("vespo", "on_policy_distill") else 1e-6
     assert_same(whole, gradient(groups, algorithm, max_tokens), rel)
 
 

@@ -60,6 +60,7 @@ class Decoder:
         }
         self.ops = choose_ops(self.architecture, rotary, dtype, device, deterministic=deterministic)
         self._deterministic = deterministic
+        self._layers: list[Layer] = []
 
     @torch.inference_mode()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -70,6 +71,7 @@ class Decoder:
         is not packed are copied for that, which products of other layers are in any case; the
         embedding is the cost (vocabulary x hidden size: 57 MB in bf16 for SmolLM2-135M).
         """
+        self._layers.clear()  # so that there are never two of them
         arch = self.architecture
         embedding = next(name for name in weights if name.endswith("embed_tokens.weight"))
         prefix = embedding.removesuffix("embed_tokens.weight")
@@ -121,9 +123,9 @@ class Decoder:
         final_norm = norm(f"{prefix}norm.weight")
         assert final_norm is not None
         self._final_norm = final_norm
-        self._layers = [layer(index) for index in range(arch.layers)]
         head = own("lm_head.weight") if "lm_head.weight" in weights else self._embedding_VE
         self._head = pack(head)
+        self._layers.extend(layer(index) for index in range(arch.layers))
 
     @torch.inference_mode()
     def forward(self, batch: Batch, cache: KVCache) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import check_architecture
 from agentscope_tuner.training import tree_attention
+from agentscope_tuner.training.forgetting import forget_between_products, keeping_inputs_only
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.token_logprobs import Head
 from agentscope_tuner.training.tree_layout import TreeLayout
@@ -27,6 +29,7 @@ def prepare(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     """
     check_trainable(model.config)
     model.set_attn_implementation(tree_attention.NAME)
+    forget_between_products(model)
     module: torch.nn.Module = model
     module.to(device).eval()
     return model
@@ -45,12 +48,15 @@ def check_trainable(config: PreTrainedConfig) -> None:
 def predecessor_states(model: PreTrainedModel, pack: Pack) -> Tensor:
     """Hidden states [N, E] that the pack's trained tokens are predicted from."""
     decoder: Any = model.get_decoder()
-    hidden_1TE = decoder(
-        input_ids=_on(pack.token_ids_T, model.device)[None],
-        position_ids=_on(pack.position_ids_T, model.device)[None],
-        use_cache=False,
-        tree=TreeLayout.of(pack, model.device),
-    ).last_hidden_state
+    # In training mode layers are computed again as a whole.
+    keeps = torch.is_grad_enabled() and not model.training
+    with keeping_inputs_only() if keeps else nullcontext():
+        hidden_1TE = decoder(
+            input_ids=_on(pack.token_ids_T, model.device)[None],
+            position_ids=_on(pack.position_ids_T, model.device)[None],
+            use_cache=False,
+            tree=TreeLayout.of(pack, model.device),
+        ).last_hidden_state
     return hidden_1TE[0, _on(pack.predecessors_N, model.device)]
 
 

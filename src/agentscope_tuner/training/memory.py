@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from agentscope_tuner.algorithms.batch import Batch
@@ -52,21 +58,36 @@ def critic_bytes(config: PreTrainedConfig, dtype: torch.dtype, lora: LoraSetting
     return sum(needs.values())
 
 
+class _Made(TorchDispatchMode):
+    """Notes the memory that every operation's result has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes: dict[StorageWeakRef, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                self._bytes[StorageWeakRef(storage)] = storage.nbytes()
+        return result
+
+    def left(self, without: Iterable[Tensor]) -> int:
+        """Bytes that are still held, but for those of some tensors."""
+        others = {StorageWeakRef(tensor.untyped_storage()) for tensor in without}
+        return sum(n for ref, n in self._bytes.items() if not ref.expired() and ref not in others)
+
+
 def activation_bytes_per_token(model: PreTrainedModel, tokens: int = 32) -> float:
     """What the decoder keeps of each token for the backward pass, measured on a row of `tokens`."""
     probe = TrainingSample([0] * (tokens + 1), [False] * tokens + [True])
     (pack,) = pack_batch(Batch([as_group([probe])]), PackSize(tokens + 1))
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        # An output that its own node keeps would never be freed: node and output hold each other.
-        return tensor.detach()
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        # The result keeps the graph, and so the storages, alive: none is counted twice.
-        _states = predecessor_states(model, pack)
-    return sum(kept.values()) / tokens
+    with _Made() as made:
+        states_NE = predecessor_states(model, pack)
+    # As long as the states are held, so is all that their gradient needs.
+    kept = made.left(without=model.parameters())
+    del states_NE
+    return kept / tokens

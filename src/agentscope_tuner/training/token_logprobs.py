@@ -131,26 +131,44 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor | None, Tensor | None, None, None]:
         hidden_nE, weight_VE, p_nV, entropy_n, others_nK = ctx.saved_tensors
         head: Head = ctx.head
+        dtype = p_nV.dtype
         targets_n1 = head.targets_N[ctx.rows, None]
         temperatures_n1 = head.temperatures_N[ctx.rows, None]
-        grad_nV = torch.zeros_like(p_nV)
+        told = []
         if grad_logprobs_n is not None:
-            # d ln p_t / dx_i = [i = t] - p_i
-            grad_n1 = grad_logprobs_n[:, None].to(p_nV.dtype)
-            grad_nV.addcmul_(p_nV, grad_n1, value=-1.0).scatter_add_(1, targets_n1, grad_n1)
-        if grad_logprobs_nK is not None and others_nK.shape[1]:
-            grad_nK = grad_logprobs_nK.to(p_nV.dtype)
-            grad_nV.addcmul_(p_nV, grad_nK.sum(1, keepdim=True), value=-1.0)
-            grad_nV.scatter_add_(1, others_nK, grad_nK)
+            told.append((targets_n1, grad_logprobs_n[:, None].to(dtype)))
+        if grad_logprobs_nK is not None:
+            told.append((others_nK, grad_logprobs_nK.to(dtype)))
+        slope_nV = None
         if grad_entropy_n is not None:
             # dH / dx_i = -p_i (ln p_i + H)
             slope_nV = torch.xlogy(p_nV, p_nV) + p_nV * entropy_n[:, None]
-            grad_nV -= (grad_entropy_n[:, None] * slope_nV).to(p_nV.dtype)
-        grad_nV /= temperatures_n1.to(p_nV.dtype)
+            slope_nV = (grad_entropy_n[:, None] * slope_nV).to(dtype)
+        # d ln p_t / dx_i = [i = t] - p_i, in the place of the probabilities, which nobody asks for
+        # again.
+        grad_nV = p_nV.mul_(-sum(grad_nK.sum(1, keepdim=True) for _, grad_nK in told))
+        for tokens_nK, grad_nK in told:
+            grad_nV.scatter_add_(1, tokens_nK, grad_nK)
+        if slope_nV is not None:
+            grad_nV -= slope_nV
+        grad_nV /= temperatures_n1.to(dtype)
         for row, (tokens_K, factor_K) in ctx.scaled.items():
-            grad_nV[row, tokens_K] *= factor_K.to(p_nV.dtype)
-        grad_weight_VE = grad_nV.T @ hidden_nE if ctx.needs_input_grad[1] else None
+            grad_nV[row, tokens_K] *= factor_K.to(dtype)
+        grad_weight_VE = None
+        if ctx.needs_input_grad[1]:
+            grad_weight_VE = _weight_gradient(head.weight_VE, grad_nV, hidden_nE)
         return grad_nV @ weight_VE, grad_weight_VE, None, None
+
+
+def _weight_gradient(weight_VE: Tensor, grad_nV: Tensor, hidden_nE: Tensor) -> Tensor | None:
+    """What a chunk adds to the gradient of the head's weight.
+
+    None where there is one already: it is added there, without another matrix of the head's size.
+    """
+    if weight_VE.is_leaf and weight_VE.grad is not None:
+        weight_VE.grad.addmm_(grad_nV.T, hidden_nE)
+        return None
+    return grad_nV.T @ hidden_nE
 
 
 def _pieces(start: int, stop: int, size: int) -> Iterator[slice]:
