@@ -13,6 +13,7 @@ from command_line import Astuner
 
 from agentscope_tuner.commands.every_group import EveryGroupTeaches
 from agentscope_tuner.commands.peak import PeakMemory
+from agentscope_tuner.commands.planning import FirstSteps
 from agentscope_tuner.experience.base import reward_of
 from agentscope_tuner.trajectory import Rollout, RolloutGroup, Trajectory
 
@@ -88,14 +89,14 @@ def test_groups_that_teach_nothing_are_planned_for_as_such(astuner: Astuner, pro
     assert measured["teaching"] == 0
 
 
-def test_one_step_is_made_to_teach_and_the_rewards_that_are_recorded_stay() -> None:
+def test_steps_are_made_to_teach_and_the_rewards_that_are_recorded_stay() -> None:
     groups = [
         RolloutGroup(f"{step}-0", {}, [Rollout(str(n), {}, Trajectory(), 1.0) for n in range(8)])
         for step in ("step3", "step3-more1", "step2", "step30")
     ]
-    EveryGroupTeaches(step=3)(groups)
+    EveryGroupTeaches(since=3)(groups)
     learnt = [{reward_of(rollout) for rollout in group.rollouts} for group in groups]
-    assert [len(rewards) for rewards in learnt] == [8, 8, 1, 1]
+    assert [len(rewards) for rewards in learnt] == [8, 8, 1, 8]
     assert all(group.rewards == [1.0] * 8 for group in groups)
 
 
@@ -106,3 +107,13 @@ def test_a_peak_that_is_over_is_remembered() -> None:
             block += 1
         del block
     assert 140e6 < memory.peak < 400e6
+
+
+def test_steps_are_taken_until_one_takes_no_more_memory() -> None:
+    with PeakMemory(torch.device("cpu")) as memory:
+        steps, blocks, ended = FirstSteps(memory), [], []
+        for number in range(1, 6):
+            if number < 5:
+                blocks.append(np.ones(10_000_000))
+            ended.append(steps.on_step(number, {}))
+    assert ended == [False, False, False, False, True]

@@ -19,7 +19,8 @@ MEASURED = Measured(
     rollouts=64,
     response_tokens=50.0,
     longest=2.0,
-    peak_bytes=4e9,
+    peak_bytes=3.8e9,
+    evaluation_bytes=0.2e9,
     checkpoint_bytes=500_000_000,
     rollout_bytes=1000.0,
 )

@@ -18,6 +18,7 @@ from agentscope_tuner.config.schema import Config
 from agentscope_tuner.config.stop import Alerts, Stop
 from agentscope_tuner.engine.callbacks import Callback
 from agentscope_tuner.engine.companions import Companions
+from agentscope_tuner.engine.held_out_cache import evaluation_bytes
 from agentscope_tuner.engine.models import ModelFiles, default_device, max_length
 from agentscope_tuner.engine.needs import tuning_needs
 from agentscope_tuner.engine.plan import Measured, Plan, times
@@ -29,8 +30,13 @@ from agentscope_tuner.signals import ended_by
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 STEPS = 2
-"""That are taken as the run takes them: one to warm up, one to measure. Where rollouts are learnt
-from, another follows in which every group teaches."""
+"""That are taken as the run takes them: one to warm up, one to measure. In those that follow every
+group teaches, where rollouts are learnt from."""
+MOST_STEPS = 6
+"""In all. The allocator fills what one step has left with what the next one needs, of other sizes,
+so the peak rises for some steps."""
+SETTLED = 1.02
+"""A step with a peak of at most so many times the last one's is the last that is taken."""
 
 
 async def plan(
@@ -57,13 +63,15 @@ async def plan(
     evaluations = 1 + times(steps, config.explorer.eval_interval)
     saves = times(steps, config.trainer.save_interval)
     most = (config.trainer.keep_last or saves) + (config.trainer.keep_best is not None)
+    evaluated = sum(len(one.tasks) * one.samples for one in sets)
     measured = None
     if total(needs) <= free:
-        taken = STEPS + (algorithm.data == "rollouts")
-        measured = await _measure(config, files, taken, root, workflow_func, judge_func)
+        most_steps = max(STEPS + 1, min(MOST_STEPS, steps))
+        first = _first_steps(config, most_steps, learns_from_rollouts=algorithm.data == "rollouts")
+        measured = await _measure(first, files, evaluated, root, workflow_func, judge_func)
     return Plan(
         steps=steps,
-        evaluated=evaluations * sum(len(one.tasks) * one.samples for one in sets),
+        evaluated=evaluations * evaluated,
         saves=saves,
         kept=min(saves, most),
         needs=needs,
@@ -79,15 +87,20 @@ async def plan(
     )
 
 
-class _Clock(Callback):
-    """When the first step and the last one had been taken, and the checkpoint was there."""
+class FirstSteps(Callback):
+    """When each step had been taken and the checkpoint was there, and the peak of memory then."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: PeakMemory) -> None:
+        self._memory = memory
         self.stepped: list[float] = []
+        self.peaks: list[int] = []
         self.saved = 0.0
 
-    def on_step(self, step: int, metrics: Mapping[str, float]) -> None:
+    def on_step(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """End when a step has taken no more than the one before."""
         self.stepped.append(time.perf_counter())
+        self.peaks.append(self._memory.peak)
+        return step > STEPS and self.peaks[-1] <= SETTLED * self.peaks[-2]
 
     def on_save(self, step: int, checkpoint: Path) -> None:
         self.saved = time.perf_counter()
@@ -96,18 +109,21 @@ class _Clock(Callback):
 async def _measure(
     config: Config,
     files: ModelFiles,
-    steps: int,
+    evaluated: int,
     root: Path,
     workflow_func: WorkflowType | None,
     judge_func: JudgeType | None,
 ) -> Measured:
-    clock, stop, began = _Clock(), StopRequest(), time.perf_counter()
+    """Take the steps of `config`; `evaluated` are the rollouts of an evaluation of the run."""
+    device = default_device()
+    free, stop, began = free_memory(device), StopRequest(), time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix=".astuner-plan-", dir=root) as place,
-        PeakMemory(default_device()) as memory,
+        PeakMemory(device) as memory,
     ):
+        config.checkpoint_root_dir, clock = place, FirstSteps(memory)
         result = await run(
-            _first_steps(config, steps, place),
+            config,
             workflow_func=workflow_func,
             judge_func=judge_func,
             resume=False,
@@ -123,6 +139,7 @@ async def _measure(
         judged, took = (written.table.columns[name].sum() for name in ("judge_seconds", "seconds"))
         rollout_s = measured.get("time/rollout", 0.0)
         tokens = measured.get("rollout/response_tokens", 0.0)
+        each = tokens + measured.get("rollout/prompt_tokens", 0.0)
         longest = _longest(config, files) * measured.get("rollout/turns", 1.0)
         rollouts = int(measured.get("rollout/count", 0))
         learnt = measured["train/tokens"] - measured.get("train/skipped_tokens", 0.0)
@@ -144,27 +161,35 @@ async def _measure(
             response_tokens=tokens,
             longest=max(1.0, longest / tokens) if tokens else 1.0,
             peak_bytes=memory.peak,
+            evaluation_bytes=evaluation_bytes(
+                config,
+                files,
+                device,
+                free=free,
+                step_tokens=rollouts * each,
+                evaluation_tokens=evaluated * each,
+            ),
             checkpoint_bytes=_size(result.checkpoint),
             rollout_bytes=_size(result.run_directory / "rollouts") / max(len(written.table), 1),
         )
 
 
-def _first_steps(config: Config, steps: int, place: str) -> Config:
+def _first_steps(config: Config, steps: int, *, learns_from_rollouts: bool) -> Config:
     """The run, but for its length, and without what it tells others."""
     first = config.model_copy(deep=True)
-    first.checkpoint_root_dir, first.project, first.name = place, "plan", "first-steps"
+    first.project, first.name = "plan", "first-steps"
     first.buffer.total_steps = steps
     first.buffer.explorer_input.eval_tasksets = []
     first.trainer.save_interval = steps
     first.trainer.keep_last = first.trainer.keep_best = None
     first.monitor.monitor_type = []
     first.stop, first.alerts = Stop(), Alerts()
-    if steps > STEPS:
+    if learns_from_rollouts:
         kind = EveryGroupTeaches
         name = f"{kind.__module__}:{kind.__name__}"
         pipeline = first.data_processor.experience_pipeline
         # First of all: what others leave out is left out by the rewards that are learnt.
-        pipeline.operators = [Operator(name=name, args={"step": steps}), *pipeline.operators]
+        pipeline.operators = [Operator(name=name, args={"since": STEPS + 1}), *pipeline.operators]
     return first
 
 

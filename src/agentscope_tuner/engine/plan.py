@@ -38,7 +38,9 @@ class Measured:
     longest: float
     """How many times as many tokens an answer may have as they had on average; at least 1."""
     peak_bytes: float
-    """Of memory, beyond what was taken before."""
+    """Of memory, beyond what was taken before, when further steps took no more."""
+    evaluation_bytes: float
+    """What the keys and values of an evaluation take beyond that; none was run."""
     checkpoint_bytes: int
     rollout_bytes: float
     """On disk, a rollout."""
@@ -69,8 +71,10 @@ class Plan:
 
     @property
     def memory_bytes(self) -> float:
-        """The measured peak, or the estimate if nothing was measured."""
-        return total(self.needs) if self.measured is None else self.measured.peak_bytes
+        """The measured peak with an evaluation's, or the estimate if nothing was measured."""
+        if (m := self.measured) is None:
+            return total(self.needs)
+        return m.peak_bytes + m.evaluation_bytes
 
     @property
     def disk_bytes(self) -> float:

@@ -66,8 +66,8 @@ def merged_weights(
 
     `weight_of` and `delta_of` say what is taken for a parameter, and for what an adapter adds.
     """
-    deltas = {
-        f"{name}.weight": delta_of(module)
+    adapted = {
+        f"{name}.weight": module
         for name, module in model.named_modules()
         if isinstance(module, Linear)
     }
@@ -77,7 +77,8 @@ def merged_weights(
             continue
         plain = name.replace(".base_layer.", ".")
         weight = weight_of(parameter)
-        if plain in deltas:
-            weight = (weight.float() + deltas[plain].float()).to(weight.dtype)
+        if plain in adapted:
+            # One at a time: all that adapters add together is as large as the model.
+            weight = (weight.float() + delta_of(adapted[plain]).float()).to(weight.dtype)
         merged[plain] = weight
     return merged
