@@ -46,6 +46,14 @@ def test_what_may_be_drawn_and_what_must_be_drawn_before_follow_from_it(
         assert schedule.version(before) < version <= schedule.version(before + 1)
 
 
+@given(schedule=fixed, step=st.integers(1, 40))
+def test_the_sampler_rests_if_all_later_rollouts_are_of_the_weights_after_this_step(
+    schedule: Schedule, step: int
+) -> None:
+    others = {schedule.version(later) for later in range(step + 1, step + 20)}
+    assert schedule.rests(step) == (min(others) >= step)
+
+
 @pytest.mark.parametrize("style", ["trainer_driven", "explorer_driven", "fully_async"])
 def test_without_a_lag_every_style_is_the_fixed_one(style) -> None:
     schedule = Schedule(style=style)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import torch
 from tiny_models import random_prompts, reference_greedy, tiny_model
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from agentscope_tuner.errors import RunError
 from agentscope_tuner.inference.base import SamplingParams
@@ -109,6 +110,31 @@ async def test_new_weights_change_the_answers_and_drop_the_cache(model, make_sam
     assert after.token_ids == reference_greedy(updated, PROMPT, 30)
     assert (before.version, after.version, after.cached_tokens) == (0, 3, 0)
     assert sampler.version == 3
+
+
+async def test_a_sampler_that_rests_holds_no_weights_and_answers_with_the_next(make_sampler):
+    sampler, updated = make_sampler(), tiny_model("llama", seed=1)
+    before = await sampler.sample(PROMPT, GREEDY)
+    embedding = StorageWeakRef(sampler._runner.decoder._embedding_VE.untyped_storage())
+    await sampler.rest()
+    assert embedding.expired()
+    waiting = asyncio.create_task(sampler.sample(PROMPT, GREEDY))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await sampler.load_weights(updated.state_dict(), version=1)
+    after = await waiting
+    assert (before.version, after.version) == (0, 1)
+    assert after.token_ids == reference_greedy(updated, PROMPT, 30)
+
+
+async def test_a_sampler_that_rests_can_be_closed(make_sampler):
+    sampler = make_sampler()
+    await sampler.rest()
+    waiting = asyncio.create_task(sampler.sample(PROMPT, GREEDY))
+    await asyncio.sleep(0.01)
+    await sampler.close()
+    with pytest.raises(RuntimeError, match="the sampler is closed"):
+        await waiting
 
 
 async def test_a_request_keeps_the_weights_it_began_with(model, make_sampler):

@@ -38,6 +38,11 @@ class RolloutSource(Protocol):
         """The rollouts that are under way, as far as is known; called from any thread."""
         ...
 
+    async def rest(self) -> None:
+        """Give back what memory the weights take, as far as that is possible: nothing is asked for
+        before `adopt`."""
+        ...
+
     async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Sample from these weights from now on, as this version.
 

@@ -62,6 +62,10 @@ class WithGreedy:
         """See `RolloutSource`."""
         return self.source.running()
 
+    async def rest(self) -> None:
+        """See `RolloutSource`."""
+        await self.source.rest()
+
     async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
         """See `RolloutSource`."""
         await self.source.adopt(weights, version)

@@ -90,6 +90,10 @@ class LocalRollouts:
         """See `RolloutSource.running`."""
         return self._runner.running.now() if self._runner is not None else []
 
+    async def rest(self) -> None:
+        """See `RolloutSource.rest`."""
+        await self.policy.sampler.rest()
+
     async def adopt(self, weights: Mapping[str, torch.Tensor], version: int) -> None:
         """See `RolloutSource.adopt`."""
         await self.policy.sampler.load_weights(weights, version)

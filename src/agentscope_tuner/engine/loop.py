@@ -151,6 +151,7 @@ class TrainingLoop:
         groups = batch.groups
         if step == 1:
             refuse_total_failure("the first step", groups)
+        await self.pipeline.before(step)
         with watch("train"), self.record.phase("learning"):
             self._settled = None  # half an update is nothing to go on from
             written = await self._learner_thread.run(self.learning.written, step)

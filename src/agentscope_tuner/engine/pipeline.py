@@ -87,6 +87,11 @@ class Pipeline:
             batch.replayed = self._replay.fill(step, batch.groups)
         return batch
 
+    async def before(self, step: int) -> None:
+        """Step number `step` is about to be learnt: let the sampler rest if it is not needed."""
+        if self.schedule.rests(step):
+            await self._source.rest()
+
     def learnt(self, batch: StepBatch) -> None:
         """Tell the selector how a batch went, in the order of the steps; it hears it before it is
         asked for the tasks of the next version."""

@@ -77,6 +77,12 @@ class Schedule:
             return 0
         return self.interval * -(-version // self.interval) + self.offset
 
+    def rests(self, step: int) -> bool:
+        """Whether the weights that drew the rollouts of this step draw no others, and the sampler
+        is given those after it: it can do without any while the learner learns."""
+        last = not self.by_the_clock and self.last_step_before(step) == step
+        return last and self.hands_over(step)
+
     def hands_over(self, step: int) -> bool:
         """Whether the sampler is given the weights after this step, by the count of steps."""
         asked_for = self.by_the_clock and self.style == "explorer_driven"

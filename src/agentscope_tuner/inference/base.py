@@ -137,6 +137,11 @@ class Sampler(Protocol):
         """
         ...
 
+    async def rest(self) -> None:
+        """Give back what memory the weights take, as far as that is possible, until there are new
+        ones: calls that come before `load_weights` wait for it."""
+        ...
+
     async def load_weights(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Take new weights under their Hugging Face names; caches of the old ones are dropped."""
         ...

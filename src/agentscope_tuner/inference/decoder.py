@@ -127,6 +127,11 @@ class Decoder:
         self._head = pack(head)
         self._layers.extend(layer(index) for index in range(arch.layers))
 
+    def forget(self) -> None:
+        """Give the weights' memory back; nothing can be computed until others are loaded."""
+        self._layers.clear()
+        del self._embedding_VE, self._final_norm, self._head
+
     @torch.inference_mode()
     def forward(self, batch: Batch, cache: KVCache) -> Tensor:
         """Compute a batch, write its keys and values, return `[logit rows, vocabulary]`."""

@@ -94,6 +94,10 @@ class ModelRunner:
         self.scheduler.reset(PagePool(self._pages))
         self.version = version
 
+    def rest(self) -> None:
+        """See `Runner`."""
+        self.decoder.forget()
+
     def release(self) -> None:
         """Give the memory back; it cannot be used any more."""
         self._cache.release()

@@ -62,6 +62,11 @@ class Runner(Protocol):
         """Take new weights and use nothing more that old ones computed. None may be running."""
         ...
 
+    def rest(self) -> None:
+        """Give the weights' memory back if possible; no step is asked for before the next `load`.
+        No request may be running."""
+        ...
+
     def release(self) -> None:
         """Give the memory back; it cannot be used any more."""
         ...
@@ -75,7 +80,8 @@ class Runner(Protocol):
 class _Load:
     """New weights on their way to the model runner."""
 
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor] | None
+    """None: the runner rests until there are others."""
     version: int
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
@@ -104,6 +110,7 @@ class QueuedSampler:
         self._requests = 0
         self._inbox: queue.SimpleQueue[Request | _Load | None] = queue.SimpleQueue()
         self._loads: list[_Load] = []
+        self._resting = False
         self._ending = threading.Lock()
         self._ended: tuple[str, Exception | None] | None = None
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
@@ -154,8 +161,15 @@ class QueuedSampler:
             request.cancelled = True
             raise
 
+    async def rest(self) -> None:
+        """Give memory back once no request is running; see `Sampler.rest`."""
+        await self._exchange(None, self.version)
+
     async def load_weights(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Take new weights once no request is running; see `Sampler.load_weights`."""
+        await self._exchange(weights, version)
+
+    async def _exchange(self, weights: Mapping[str, Tensor] | None, version: int) -> None:
         loop = asyncio.get_running_loop()
         load = _Load(weights, version, loop, loop.create_future())
         self._submit(load)
@@ -219,10 +233,15 @@ class QueuedSampler:
         ended: tuple[str, Exception | None] = "the sampler is closed", None
         try:
             while self._receive():
-                self._runner.step(admit=not self._loads)
+                if not self._resting:
+                    self._runner.step(admit=not self._loads)
                 if self._loads and not self._runner.running:
                     load = self._loads[0]
-                    self._runner.load(load.weights, load.version)
+                    if load.weights is None:
+                        self._runner.rest()
+                    else:
+                        self._runner.load(load.weights, load.version)
+                    self._resting = load.weights is None
                     self._loads.pop(0)
                     post(load.loop, settle, load.future, None)
         except Exception as error:
@@ -246,7 +265,8 @@ class QueuedSampler:
     def _receive(self) -> bool:
         """Take what has arrived, waiting for it if there is nothing to do; False: close."""
         open_ = True
-        if not (self._runner.running or self._runner.waiting or self._loads):
+        requests = self._runner.running or self._runner.waiting
+        if not self._loads and (self._resting or not requests):
             if self._inbox.empty():
                 release_threads()
             open_ = self._take(self._inbox.get())

@@ -85,6 +85,9 @@ class TinkerSampler:
                 return completion.first(count)
         return completion
 
+    async def rest(self) -> None:
+        """See `Sampler.rest`: the service has the weights."""
+
     async def load_weights(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Sample from the learner's weights as they are now."""
         assert isinstance(weights, TunedAtService), "weights do not travel to the service"

@@ -128,6 +128,9 @@ class VllmRunner:
         self._engine.load(weights)
         self.version = version
 
+    def rest(self) -> None:
+        """See `Runner`: vLLM takes new weights where the old ones are, so these stay."""
+
     def release(self) -> None:
         """See `Runner`."""
         self._engine.close()

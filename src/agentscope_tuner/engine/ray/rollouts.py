@@ -57,6 +57,10 @@ class RayRollouts:
         """See `RolloutSource.running`; as the actors said at their last sign of life."""
         return self._crew.running()
 
+    async def rest(self) -> None:
+        """See `RolloutSource.rest`: the actors keep their weights, for those of them that are late
+        or replaced."""
+
     async def adopt(self, weights: Mapping[str, Tensor], version: int) -> None:
         """See `RolloutSource.adopt`; an actor that does not adopt them in time is replaced."""
         await self._crew.adopt(weights, version)
