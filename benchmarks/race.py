@@ -32,7 +32,6 @@ OURS_ALONE = (
     "GOMP_SPINCOUNT",
     "LRU_CACHE_CAPACITY",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
-    "THP_MEM_ALLOC_ENABLE",
 )
 """Variables that importing `agentscope_tuner` sets for its own process: not for the peers."""
 PAUSE_SECONDS = 0.5

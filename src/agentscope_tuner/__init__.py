@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 # a step ten times slower as soon as another program wants the processor; workers that sleep at once
 # cost a quiet machine a quarter of the sampler's rate.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-# torch reads this at its first allocation: large tensors in pages of 2 MB (Linux), which makes an
-# update some 8% faster.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # oneDNN and torch's layer above it keep a compiled product for each shape, by default 1024 of some
 # 100 kB. Batches and packs hardly ever have the same shape twice; a step needs a few dozen.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
