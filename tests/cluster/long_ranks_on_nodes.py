@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from actors import actors
 from ray.cluster_utils import Cluster
 from runs_on import Tune, on
 from two_nodes import add_node, two_nodes
@@ -25,6 +26,7 @@ from attack.program import OUTPUT, PROGRAM, start, write_data
 from attack.sameness import differences
 
 RUN_S = 240
+RANK = "RankActor"
 RANKS = "trainer.ranks=2"
 PRECISE = "explorer.rollout_model.dtype=float32"
 GONE_S = 10.0
@@ -37,15 +39,6 @@ def nodes(alike_processes: None) -> Iterator[Cluster]:
     """Two nodes of which one may be struck."""
     with two_nodes() as cluster:
         yield cluster
-
-
-def actors(kind: str = "RankActor") -> list[psutil.Process]:
-    """The processes of ranks on this machine, which Ray names by their class."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(kind in part for part in process.info["cmdline"] or ()):
-            found.append(process)
-    return found
 
 
 @pytest.fixture
@@ -98,14 +91,14 @@ def test_a_rank_that_dies_ends_the_run_which_goes_on_to_the_bits_of_one_machine(
     begun: tuple[BaseProcess, Path], start_run: Start
 ) -> None:
     run, directory = begun
-    os.kill(actors()[0].pid, signal.SIGKILL)
+    os.kill(actors(RANK)[0].pid, signal.SIGKILL)
     struck = time.monotonic()
     said = said_of(run, directory)
     assert time.monotonic() - struck < 60
     assert "The run cannot go on: learner rank" in said
     assert "on node 127.0.0." in said
     assert "last sign of life" in said
-    assert psutil.wait_procs(actors(), timeout=GONE_S)[1] == []
+    assert psutil.wait_procs(actors(RANK), timeout=GONE_S)[1] == []
     said_of(start_run("struck", "--resume"), directory, code=0)
     said_of(start_run("whole", here=True), directory, code=0)
     assert differences(directory, directory.with_name("whole")) == {}
@@ -127,7 +120,7 @@ def test_nothing_is_left_of_a_run_whose_driver_was_killed(
     begun: tuple[BaseProcess, Path],
 ) -> None:
     run, _ = begun
-    ranks = actors()
+    ranks = actors(RANK)
     assert len(ranks) == 2
     run.kill()
     assert psutil.wait_procs(ranks, timeout=GONE_S)[1] == []

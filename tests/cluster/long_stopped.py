@@ -6,8 +6,8 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from actors import actors
 from ray.cluster_utils import Cluster
 from runs_on import on
 
@@ -15,12 +15,6 @@ from attack.program import OUTPUT, PROGRAM, start, write_data
 
 BEGUN_S = 120
 ENDED_S = 30
-
-
-def is_there(actor: str) -> bool:
-    """Whether an actor of this class has a process."""
-    commands = (process.info["cmdline"] or () for process in psutil.process_iter(["cmdline"]))
-    return any(part.startswith(f"ray::{actor}") for command in commands for part in command)
 
 
 @pytest.mark.parametrize("settings", [[], ["trainer.ranks=2"]], ids=["learner", "ranks"])
@@ -35,7 +29,7 @@ def test_a_run_that_gets_sigterm_ends_in_order(
     saved = tmp_path / "checkpoints" / "AgentScope" / "stopped" / "global_step_1"
     deadline = time.monotonic() + BEGUN_S
     try:
-        while not (is_there("RolloutWorker") if moment == "rollout actors" else saved.exists()):
+        while not (actors("RolloutWorker") if moment == "rollout actors" else saved.exists()):
             assert time.monotonic() < deadline, (tmp_path / OUTPUT).read_text()
             time.sleep(0.05)
         run.terminate()
@@ -46,5 +40,5 @@ def test_a_run_that_gets_sigterm_ends_in_order(
     assert run.exitcode == 128 + signal.SIGTERM, said
     assert "Traceback" not in said
     assert ("all is saved" in " ".join(said.split())) == (moment == "first step")
-    assert not is_there("RolloutWorker")
-    assert not is_there("RankActor")
+    assert not actors("RolloutWorker")
+    assert not actors("RankActor")
