@@ -96,6 +96,20 @@ def test_no_group_is_added_beyond_what_is_enough_and_none_is_split_for_it():
     assert min(sizes) > 4
 
 
+def test_groups_of_which_half_is_a_common_beginning_share_a_pack_beyond_what_is_enough():
+    def packs(common, most=LARGE, enough_shared=LARGE):
+        prompts = [[*range(10, 10 + common), k] for k in range(3)]
+        groups = [group(rollout(prompt, [5, 6]), rollout(prompt, [7, 8])) for prompt in prompts]
+        size = PackSize(most, enough=4, enough_shared=enough_shared)
+        return [len(pack.token_ids_T) for pack in pack_batch(Batch(groups), size)]
+
+    own = 5  # the prompt's last token, and two answers, whose last tokens no pack stores
+    assert packs(common=own) == [own + 3 * (own - 2)]
+    assert packs(common=own - 1) == [own - 1 + own - 2] * 3
+    assert packs(common=8, enough_shared=8 + 2 * own) == [8 + 2 * (own - 2), 8 + own - 2]
+    assert packs(common=8, most=8 + 2 * own) == [8 + 2 * (own - 2), 8 + own - 2]
+
+
 def test_packs_keep_to_the_limit_and_repeat_the_prompt_where_a_group_is_cut():
     members = group(*(rollout([1, 2, 3], [5, 5, 5]) for _ in range(4)))
     assert rows([members], max_tokens=9) == [[1, 2, 3, 5, 5, 5, 5]] * 2
@@ -110,8 +124,16 @@ def test_a_text_that_begins_with_a_sampled_token_is_trained_from_its_second_on()
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), max_tokens=st.sampled_from([8, 30, LARGE]))
-def test_every_trained_token_sees_exactly_its_own_branch(seed, max_tokens):
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.builds(
+        PackSize,
+        st.sampled_from([8, 30, LARGE]),
+        enough=st.sampled_from([1, 30]),
+        enough_shared=st.sampled_from([1, 100]),
+    ),
+)
+def test_every_trained_token_sees_exactly_its_own_branch(seed, size):
     groups = random_groups(seed)
     members = [r for g in groups for r in g.rollouts]
     batch = Batch(groups)
@@ -121,7 +143,7 @@ def test_every_trained_token_sees_exactly_its_own_branch(seed, max_tokens):
         for n, index in enumerate(span.trained.tolist())
     }
     seen = []
-    for pack in pack_batch(batch, PackSize(max_tokens)):
+    for pack in pack_batch(batch, size):
         row, ends = np.arange(len(pack.token_ids_T)), pack.subtree_end_T
         for n, token in enumerate(pack.rows_N.tolist()):
             number, segment, index = origins[token]

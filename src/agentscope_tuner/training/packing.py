@@ -26,6 +26,9 @@ class PackSize:
     """A group of more is split, and each part computes anew what the prompts have in common."""
     enough: int = sys.maxsize
     """No group is added beyond these: each token of a pack takes memory until the pass is over."""
+    enough_shared: int = sys.maxsize
+    """Unless half of its tokens or more are in the pack already, as those of a system prompt and
+    tools often are: such groups are added up to these."""
 
 
 DEFAULT_PACK_SIZE = PackSize(8192)
@@ -42,16 +45,31 @@ def pack_batch(
     """
     packs: list[Pack] = []
     row: list[Numbered] = []
-    room = allowed = min(pack_size.most, pack_size.enough)
+    held = 0
+    """Tokens of the row at most."""
     for rollouts, size in _pieces(batch, pack_size.most, without):
-        if row and size > room:
-            packs.append(flatten(_tree(batch, row)))
-            row, room = [], allowed
-        row += rollouts
-        room -= size
+        together = [*row, *rollouts]
+        if held + size <= min(pack_size.most, pack_size.enough):
+            row, held = together, held + size
+        elif row and (joined := _joined(batch, row, together, size, pack_size)):
+            row, held = together, joined
+        else:
+            if row:
+                packs.append(flatten(_tree(batch, row)))
+            row, held = rollouts, size
     if row:
         packs.append(flatten(_tree(batch, row)))
     return packs
+
+
+def _joined(
+    batch: Batch, row: list[Numbered], together: list[Numbered], size: int, pack_size: PackSize
+) -> int:
+    """The tokens of both if the added group, of `size`, is half in the row already and both fit."""
+    joined = _tree(batch, together).size
+    shared = _tree(batch, row).size + size - joined
+    fits = joined <= min(pack_size.most, pack_size.enough_shared)
+    return joined if fits and 2 * shared >= size else 0
 
 
 def without_gradient(batch: Batch, algorithm: Algorithm) -> frozenset[int]:
