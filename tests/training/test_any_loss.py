@@ -56,14 +56,14 @@ def scored_groups(seed: int, algorithm: Algorithm) -> list[RolloutGroup]:
     return groups
 
 
-def near_the_model(groups: list[RolloutGroup], draw: random.Random) -> None:
+def near_the_model(groups: list[RolloutGroup], draw: random.Random, noise: float = 0.2) -> None:
     batch = Batch(groups, lambda rollout: True)
     make_learner(MODEL).forward(batch, {"current"})
     for span in batch.spans.values():
         for i, value in zip(
             span.trained.tolist(), batch.columns["current"][span.rows].tolist(), strict=True
         ):
-            span.sampled.logprobs[i] = value + draw.gauss(0, 0.2)
+            span.sampled.logprobs[i] = value + draw.gauss(0, noise)
 
 
 def fill(learner: LocalLearner, batch: Batch, columns: set[str]) -> None:

@@ -55,6 +55,8 @@ Weights = Mapping[str, torch.Tensor]
 ENOUGH_ON_A_PROCESSOR = 512
 """Tokens of a pack: its products are as fast there as those of a larger one, which takes more
 memory."""
+ENOUGH_SHARED_ON_A_PROCESSOR = 4096
+"""The same where a larger pack computes a long system prompt once instead of once a group."""
 
 
 async def build_rollouts(
@@ -103,7 +105,9 @@ def _pack_size(config: Config, files: ModelFiles, device: torch.device) -> PackS
         return PackSize(1)
     longest = 2 * max_length(config.trained_model(), files.config)
     most = config.trainer.max_token_len_per_gpu or longest
-    return PackSize(most, enough=ENOUGH_ON_A_PROCESSOR) if device.type == "cpu" else PackSize(most)
+    if device.type != "cpu":
+        return PackSize(most)
+    return PackSize(most, ENOUGH_ON_A_PROCESSOR, ENOUGH_SHARED_ON_A_PROCESSOR)
 
 
 def build_learning(
@@ -143,6 +147,7 @@ def build_learning(
         critic_warmup=config.trainer.critic_warmup,
         experts=experts_of_a_step,
         samples_per_update=config.buffer.train_batch_size,
+        update_epochs=config.trainer.update_epochs,
     )
 
 

@@ -33,13 +33,19 @@ class Trainer(Section):
         "eval/test/reward/mean for one.",
     )
     grad_clip: float = effect(1.0, "Gradients are scaled down to at most this norm.", gt=0)
+    update_epochs: int = effect(
+        1,
+        "How often a step's updates go through its rollouts; from the second time on the policy "
+        "has moved, which the loss clips.",
+        gt=0,
+    )
     use_dynamic_bsz: bool = effect(
         True, "Pack rollouts up to max_token_len_per_gpu; no: one rollout a pass."
     )
     max_token_len_per_gpu: int | None = effect(
         None,
         "Most tokens of one pass, a group of more is split; empty: twice the model's length. On a "
-        "processor no group is added to 512.",
+        "processor no group is added to 512, nor to 4096 where half of it is in the pass already.",
         gt=0,
     )
     dtype: Literal["auto", "bfloat16", "float32"] = effect(

@@ -34,12 +34,14 @@ class Learning:
         critic_warmup: int = 0,
         experts: Experts | None = None,
         samples_per_update: int | None = None,
+        update_epochs: int = 1,
     ) -> None:
         """`others` fill the columns that they are listed under, the learner every other one.
 
         `critic` fills the column `value` and learns from every update's batch; in the first
         `critic_warmup` steps it alone does. `experts` add to what a step learns from.
         `samples_per_update`: model calls that an update takes at least; None: the whole step's.
+        `update_epochs`: how often the updates go through the step's rollouts.
         """
         self.learner = learner
         self.algorithm = algorithm
@@ -48,6 +50,7 @@ class Learning:
         self._critic_warmup = critic_warmup
         self._experts = experts
         self._samples_per_update = samples_per_update
+        self._update_epochs = update_epochs
 
     def written(self, step: int) -> list[RolloutGroup]:
         """What experts wrote for step number `step`, counted from 1."""
@@ -78,11 +81,12 @@ class Learning:
             return {"train/tokens": 0.0}
         parts = split_batch(groups, self._samples_per_update)
         batches = [Batch(part, step=step - 1) for part in parts]
+        planned = batches * self._update_epochs
         for batch in batches:
-            self._fill(batch, algorithm.before_updates(len(batches)) - batch.columns.keys())
+            self._fill(batch, algorithm.before_updates(len(planned)) - batch.columns.keys())
         updates = []
-        for number, batch in enumerate(batches):
-            done = step - 1 + number / len(batches)
+        for number, batch in enumerate(planned):
+            done = step - 1 + number / len(planned)
             updates.append(self._update(step, done, batch))
         learnt = over_updates(updates)
         algorithm.after_step(learnt, groups)
