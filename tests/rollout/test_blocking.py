@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,4 +55,31 @@ def test_what_waits_in_a_thread_or_on_the_loop_is_not_named(
         await asyncio.sleep(PATIENCE_S * 2)
 
     run_to_completion(workflow())
+    assert not [one for one in caplog.records if one.name == "agentscope_tuner.blocking"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux tells who waits")
+def test_nobody_is_named_for_waiting_for_a_processor(caplog: pytest.LogCaptureFixture) -> None:
+    def compute() -> None:
+        ends = time.thread_time() + PATIENCE_S / 2
+        while time.thread_time() < ends:
+            pass
+
+    async def workflow() -> float:
+        began = time.monotonic()
+        compute()
+        await asyncio.sleep(0)
+        return time.monotonic() - began
+
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(everywhere)})
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        time.sleep(0.5)  # until they compute
+        assert run_to_completion(workflow()) > PATIENCE_S * 1.5
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+        os.sched_setaffinity(0, everywhere)
     assert not [one for one in caplog.records if one.name == "agentscope_tuner.blocking"]
