@@ -16,6 +16,7 @@ from agentscope_tuner.config.resolve import resolve
 from agentscope_tuner.errors import InputError
 from agentscope_tuner.event_loop import is_inside_a_loop, run_to_completion
 from agentscope_tuner.functions import load_function, reference_to
+from agentscope_tuner.importing import without_collection
 from agentscope_tuner.workflow import (
     JudgeType,
     WorkflowType,
@@ -146,7 +147,8 @@ def tune(
     if judge_func is not None:
         check_judge_function(judge_func)
     # Heavy imports wait until the arguments are known to be good.
-    from agentscope_tuner.engine.preflight import refuse_missing_models
+    with without_collection():
+        from agentscope_tuner.engine.preflight import refuse_missing_models
 
     refuse_missing_models(config)
     if workflow_func is None and invocation.command in NEED_A_WORKFLOW:
@@ -155,9 +157,10 @@ def tune(
         invocation.passed_over += 1
         return stand_in(config)
     with _alone():
-        from agentscope_tuner import commands
-        from agentscope_tuner.engine.run_directory import name_repetition
-        from agentscope_tuner.engine.stop import StopRequest
+        with without_collection():
+            from agentscope_tuner import commands
+            from agentscope_tuner.engine.run_directory import name_repetition
+            from agentscope_tuner.engine.stop import StopRequest
 
         if invocation.command == "run":
             resume = resume or invocation.resume

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from agentscope_tuner.errors import InputError, TunerError
+from agentscope_tuner.importing import without_collection
 from agentscope_tuner.signals import exit_code
 
 if TYPE_CHECKING:  # heavy
@@ -38,8 +39,9 @@ def invoke(
     has done what it was asked for.
     """
     # Imported late: `--help` and bad arguments answer at once.
-    from agentscope_tuner.compat import run_script
-    from agentscope_tuner.tuning import Invocation, invoked_as, tune
+    with without_collection():
+        from agentscope_tuner.compat import run_script
+        from agentscope_tuner.tuning import Invocation, invoked_as, tune
 
     invocation = Invocation(command, settings or (), resume, options, report)
     with invoked_as(invocation), _saying_what_was_missing(invocation, program):
