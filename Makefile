@@ -2,12 +2,17 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo calculator examples test test-frameworks test-agentscope2 test-vllm test-cluster test-types test-wheel storm-cluster bench-driver lint setup bench bench-quick bench-viewer bench-plan against-peers against-trinity league curves attack docs clean
+.PHONY: demo calculator shop examples test test-frameworks test-agentscope2 test-vllm test-cluster test-types test-wheel storm-cluster bench-driver lint setup bench bench-quick bench-viewer bench-plan against-peers against-trinity league curves attack docs clean
 
 ## make demo: set up, write the dataset, tune a real small model, evaluate before and after
 demo: $(READY)
 	$(BIN)/python examples/arithmetic/make_dataset.py
 	$(BIN)/astuner run examples/arithmetic/main.py
+
+## make shop: an agent of four steps and two tools, by demonstrations and then by reinforcement
+shop: $(READY)
+	$(BIN)/python examples/shop_agent/make_dataset.py
+	$(BIN)/astuner run examples/shop_agent/main.py
 
 ## make calculator: an agent learns to use a tool, by demonstrations and then by reinforcement
 calculator: $(READY)
@@ -105,7 +110,7 @@ bench-quick: $(READY)
 bench-viewer: $(READY)
 	$(BIN)/python benchmarks/viewer.py
 
-## make bench-plan: what astuner plan says of three runs against what then happens (10 minutes), for docs/plan.md
+## make bench-plan: what astuner plan says of five runs against what then happens (40 minutes without AMX), for docs/plan.md
 bench-plan: $(READY)
 	$(BIN)/python benchmarks/plan.py
 
@@ -121,9 +126,9 @@ against-trinity: $(READY)
 league: $(READY)
 	$(BIN)/python benchmarks/league.py $(if $(RUNS),--runs $(RUNS))
 
-## make curves: the demo over five seeds (about 12 minutes), for docs/results.md
+## make curves: the demo over five seeds, beside TRL, for docs/results.md (two hours without AMX; RUNS=4 for the next four)
 curves: $(READY)
-	$(BIN)/python benchmarks/curves.py
+	$(BIN)/python benchmarks/curves.py $(if $(RUNS),--runs $(RUNS))
 
 ## make attack: what docs/reliability.md promises, under attack (about half an hour); PART=kills for one
 attack: $(READY)

@@ -23,6 +23,7 @@ TUTORIALS = [
     ROOT / "docs" / "first_run.md",
     ROOT / "docs" / "your_own_agent.md",
     ROOT / "examples" / "calculator_agent" / "README.md",
+    ROOT / "examples" / "shop_agent" / "README.md",
 ]
 TINY = ["model.max_model_len=512", "model.max_response_tokens=6"]
 TINY += ["buffer.total_steps=1", "buffer.batch_size=2", "algorithm.repeat_times=2"]
@@ -31,6 +32,7 @@ HELD = {
     "make test": "this is a part of it",
     "make demo": "its program is run by docs/first_run.md, its targets stand in test_claims.py",
     "make calculator": "the same commands stand below it",
+    "make shop": "the same commands stand below it",
     "source .venv/bin/activate": "whoever runs this test has done so",
     "astuner view": "tests/viewer",
     "astuner chat": "tests/cli/test_serve.py",
