@@ -1,12 +1,18 @@
-"""Runs of the arithmetic example: how they are started, and what they say of its held-out tasks."""
+"""Runs of the arithmetic example: how they are played, and what they say of its held-out tasks."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+
+from entries import Entry
+from machine import processor
 
 from agentscope_tuner.monitor.jsonl import read_metrics
 
@@ -20,6 +26,12 @@ Records = list[dict[str, float]]
 def make_dataset() -> None:
     """Write the example's tasks."""
     subprocess.run([sys.executable, str(EXAMPLE / "make_dataset.py")], check=True)
+
+
+def program() -> str:
+    """What the example is made of, as a digest."""
+    files = [EXAMPLE / "main.py", *sorted((EXAMPLE / "data").glob("*.jsonl"))]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +63,32 @@ class ExampleRun:
 def held_out(records: Records) -> dict[int, float]:
     """Mean held-out reward by step."""
     return {int(record["step"]): record[REWARD] for record in records if REWARD in record}
+
+
+def play(name: str, settings: Sequence[str], seed: int, threads: int) -> Entry:
+    """Run the example so, on `threads` cores; `name` is what the entry calls it."""
+    with tempfile.TemporaryDirectory() as directory:
+        run = ExampleRun(Path(directory), "run", [*settings, f"seed={seed}"])
+        cpu_seconds = cpu_time(run.command, {**os.environ, "OMP_NUM_THREADS": str(threads)})
+        records = run.metrics()
+    answered = f"{HELD_OUT}/rollout/count"
+    return Entry(
+        program(),
+        name,
+        seed,
+        curve=held_out(records),
+        answers=int([r[answered] for r in records if answered in r][-1]),
+        samples=int(sum(r["rollout/count"] for r in records if "time/step" in r)),
+        cpu_seconds=cpu_seconds,
+        machine=processor(),
+    )
+
+
+def cpu_time(command: Sequence[str], environment: Mapping[str, str]) -> float:
+    """Run it, and say how many seconds of the processor it took: its own, whatever runs beside."""
+    process = subprocess.Popen(command, env=dict(environment))
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return used.ru_utime + used.ru_stime

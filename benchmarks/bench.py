@@ -19,7 +19,9 @@ from results import Outcome, Row, keep, kept, page
 
 SUBJECTS = (
     "sampling",
+    "latency",
     "agents",
+    "startup",
     "demo",
     "training",
     "turns",

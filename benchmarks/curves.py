@@ -1,112 +1,90 @@
-"""The arithmetic example over several seeds: how far the held-out reward rises, and how fast.
+"""The arithmetic example over several seeds: how far the held-out reward rises, and after how many
+samples, beside TRL with the same model, tasks, judge, batch and learning rate.
 
-    python benchmarks/curves.py [--seeds 0 1 2 3 4]
+    python benchmarks/curves.py [--contestants TRL] [--seeds 0 1] [--runs 4]
 
-writes docs/results.md and docs/results.png. About two minutes a seed on two cores.
+Each finished run is a line of benchmarks/curves.jsonl, and is not run again while the example is
+made of the same: it can be played in pieces, and docs/results.md and docs/results.png are written
+after each. On two cores without AMX some four minutes a seed for ours and some ten for TRL, which
+is installed when first needed.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import platform
-import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
 
-import numpy as np
-import torch
-from arithmetic import ExampleRun, Records, held_out, make_dataset
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from arithmetic import EVAL_INTERVAL, EXAMPLE, make_dataset, play, program
+from curves_page import OURS, TRL, draw, page
+from entries import Entry, of_program, read_entries, write_entries
+from machine import processor
+from models import MODEL, computes_bf16
+from peers import TRL as ENVIRONMENT
+from race import Contestant
+
+from agentscope_tuner.inference.loading import resolve_model
 
 ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "benchmarks" / "curves.jsonl"
+SEEDS = (0, 1, 2, 3, 4)
+STEPS, BATCH = 16, 64
 
 
-def run_seed(seed: int, directory: str) -> tuple[Records, float]:
-    """The metrics of one run and its wall time in seconds."""
-    run = ExampleRun(Path(directory), f"seed-{seed}", [f"seed={seed}"])
-    began = time.perf_counter()
-    subprocess.run(run.command, check=True)
-    return run.metrics(), time.perf_counter() - began
-
-
-def draw(runs: dict[int, Records], path: Path) -> None:
-    """Training rewards, thin, and held-out rewards, thick, of all seeds."""
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for number, (seed, records) in enumerate(runs.items()):
-        steps = [record for record in records if "reward/mean" in record]
-        x, y = [r["step"] for r in steps], [r["reward/mean"] for r in steps]
-        axes.plot(x, y, color=f"C{number}", alpha=0.35, linewidth=1)
-        points = held_out(records)
-        axes.plot([*points], [*points.values()], "o-", color=f"C{number}", label=f"seed {seed}")
-    axes.set(xlabel="step", ylabel="mean reward", ylim=(0, 1), title="Arithmetic example")
-    axes.grid(alpha=0.25)
-    axes.legend(title="held-out (thin: training)")
-    figure.savefig(path)
-
-
-def report(curves: dict[int, dict[int, float]], minutes: float, conditions: str) -> str:
-    """The page: held-out rewards by seed and step; `conditions` say when and on what."""
-    steps = sorted(next(iter(curves.values())))
-    rows = [
-        f"| {seed} | " + " | ".join(f"{curve[step]:.3f}" for step in steps) + " |"
-        for seed, curve in curves.items()
-    ]
-    first = np.array([curve[steps[0]] for curve in curves.values()])
-    last = np.array([curve[steps[-1]] for curve in curves.values()])
-    heading = "| seed | " + " | ".join(f"step {step}" for step in steps) + " |"
-    return f"""# Results
-
-## The arithmetic example
-
-`make curves`: SmolLM2-135M-Instruct (its 4-bit GGUF file, dequantised), a ReAct agent, sums and
-differences of two one-digit numbers, 8 tasks x 8 rollouts a step, 24 new tokens, AdamW at 2e-5. The
-reward is 1 if the last number of the reply is the answer. Of the 200 different tasks of this kind
-64 are held out and the other 136 are learnt from: no task is in both. Held out: one sample a task
-at temperature 1, the same random numbers at every evaluation.
-
-{heading}
-|{" --- |" * (len(steps) + 1)}
-{chr(10).join(rows)}
-
-Held-out reward {first.mean():.3f} (sd {first.std(ddof=1):.3f}) before and {last.mean():.3f}
-(sd {last.std(ddof=1):.3f}) after. The standard error of one figure from 64 samples is about 0.06.
-The {len(curves)} runs took {minutes:.1f} minutes together, loading, evaluations and saving
-included. The same example under every learning rule: [league.md](league.md).
-
-![Reward by step](results.png)
-
-{conditions}
-"""
-
-
-def conditions() -> str:
-    """Today, this machine, and how busy it is."""
-    busy = os.getloadavg()[0] > 1.2 * (os.cpu_count() or 1)
-    beside = "other programs" if busy else "nothing"
-    return (
-        f"{datetime.date.today()}: {os.cpu_count()} cores, "
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}; {beside} ran beside it."
+def play_trl(seed: int, threads: int) -> Entry:
+    """The same with TRL, in the precision that ours takes on this processor."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    with tempfile.TemporaryDirectory() as directory:
+        settings = {
+            "model": str(resolve_model(MODEL)),
+            "data": str(EXAMPLE / "data"),
+            "output": directory,
+            "steps": STEPS,
+            "eval_interval": EVAL_INTERVAL,
+            "seed": seed,
+            "bf16": computes_bf16(),
+        }
+        with Contestant("trl-curves", "demo_trl.py", settings, ENVIRONMENT.python) as trl:
+            answers = [trl.about, *(trl.ask({}) for _ in range(STEPS))]
+    evaluated = {step: a for step, a in enumerate(answers) if "held_out" in a}
+    return Entry(
+        program(),
+        TRL,
+        seed,
+        curve={step: answer["held_out"] for step, answer in evaluated.items()},
+        answers=answers[0]["answers"],
+        samples=STEPS * BATCH,
+        cpu_seconds=None,
+        machine=processor(),
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Play what is missing, and write the page after each run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    seeds: list[int] = parser.parse_args().seeds
+    parser.add_argument("--contestants", nargs="+", choices=[OURS, TRL], default=[OURS, TRL])
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--runs", type=int, default=sys.maxsize, help="at most so many new ones")
+    options = parser.parse_args()
     make_dataset()
-    with tempfile.TemporaryDirectory() as directory:
-        outcomes = {seed: run_seed(seed, directory) for seed in seeds}
-    runs = {seed: records for seed, (records, _) in outcomes.items()}
-    draw(runs, ROOT / "docs" / "results.png")
-    curves = {seed: held_out(records) for seed, records in runs.items()}
-    minutes = sum(seconds for _, seconds in outcomes.values()) / 60
-    text = report(curves, minutes, conditions())
-    (ROOT / "docs" / "results.md").write_text(text)
-    print(text)
+    threads = len(os.sched_getaffinity(0))
+    entries = of_program(read_entries(KEPT), program())
+    played = {(entry.type, entry.seed) for entry in entries}
+    missing = [
+        (name, seed)
+        for seed in options.seeds
+        for name in options.contestants
+        if (name, seed) not in played
+    ]
+    for name, seed in missing[: options.runs]:
+        entry = play(name, [], seed, threads) if name == OURS else play_trl(seed, threads)
+        print(f"{name}, seed {seed}: area {entry.area:.3f}", flush=True)
+        entries = write_entries(KEPT, [*entries, entry])
+        (ROOT / "docs" / "results.md").write_text(page(entries))
+        draw(entries, ROOT / "docs" / "results.png")
+
+
+if __name__ == "__main__":
+    main()

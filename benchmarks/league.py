@@ -12,19 +12,15 @@ gives each run one of them, which takes less time in all.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from hashlib import sha256
 from pathlib import Path
 
-from arithmetic import EXAMPLE, HELD_OUT, ExampleRun, held_out, make_dataset
-from league_page import Entry, page
-from machine import processor
+from arithmetic import make_dataset, play, program
+from entries import Entry, of_program, read_entries, write_entries
+from league_page import page
 
 from agentscope_tuner.algorithms.catalogue import catalogue
 
@@ -53,54 +49,9 @@ def players() -> list[tuple[str, int]]:
     return [(name, seed) for name, seed in runs if seed == SEEDS[0] or name in OFTEN_USED]
 
 
-def program() -> str:
-    """What the example is made of, as a digest."""
-    files = [EXAMPLE / "main.py", *sorted((EXAMPLE / "data").glob("*.jsonl"))]
-    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-
-
-def play(algorithm_type: str, seed: int, threads: int) -> Entry:
-    """Run the example with this type and seed, on `threads` cores."""
-    with tempfile.TemporaryDirectory() as directory:
-        settings = [f"algorithm.algorithm_type={algorithm_type}", f"seed={seed}"]
-        run = ExampleRun(Path(directory), "run", settings)
-        cpu_seconds = cpu_time(run.command, {**os.environ, "OMP_NUM_THREADS": str(threads)})
-        records = run.metrics()
-    answered = f"{HELD_OUT}/rollout/count"
-    return Entry(
-        program(),
-        algorithm_type,
-        seed,
-        curve=held_out(records),
-        answers=int([r[answered] for r in records if answered in r][-1]),
-        samples=int(sum(r["rollout/count"] for r in records if "time/step" in r)),
-        cpu_seconds=cpu_seconds,
-        machine=processor(),
-    )
-
-
-def cpu_time(command: Sequence[str], environment: Mapping[str, str]) -> float:
-    """Run it, and say how many seconds of the processor it took: its own, whatever runs beside."""
-    process = subprocess.Popen(command, env=dict(environment))
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return used.ru_utime + used.ru_stime
-
-
-def kept() -> list[Entry]:
-    """Every finished run of the example as it is now."""
-    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
-    entries = [Entry.read(json.loads(line)) for line in lines]
-    return [entry for entry in entries if entry.program == program()]
-
-
 def write(entries: Sequence[Entry]) -> None:
     """Keep them, and write the page of them."""
-    ordered = sorted(entries, key=lambda entry: (entry.type, entry.seed))
-    KEPT.write_text("".join(json.dumps(entry.plain()) + "\n" for entry in ordered))
-    PAGE.write_text(page(ordered, LEFT_OUT, len(players())))
+    PAGE.write_text(page(write_entries(KEPT, entries), LEFT_OUT, len(players())))
 
 
 def main() -> None:
@@ -112,7 +63,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=1, help="so many beside each other")
     options = parser.parse_args()
     make_dataset()
-    entries = kept()
+    entries = of_program(read_entries(KEPT), program())
     played = {(entry.type, entry.seed) for entry in entries}
     missing = [
         (name, seed)
@@ -123,7 +74,10 @@ def main() -> None:
     ]
     threads = max(1, len(os.sched_getaffinity(0)) // options.at_once)
     with ThreadPoolExecutor(options.at_once) as pool:
-        runs = [pool.submit(play, name, seed, threads) for name, seed in missing[: options.runs]]
+        runs = [
+            pool.submit(play, name, [f"algorithm.algorithm_type={name}"], seed, threads)
+            for name, seed in missing[: options.runs]
+        ]
         failed = 0
         for run in as_completed(runs):
             if run.exception():

@@ -2,67 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
+from entries import Entry, by_type, error
 from machine import lettered
 
 DEMO = "multi_step_grpo"
 """The example's own type."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One finished run."""
-
-    program: str
-    """Digest of the example that was run."""
-    type: str
-    seed: int
-    curve: Mapping[int, float]
-    """Held-out reward by step."""
-    answers: int
-    """Held-out answers of an evaluation."""
-    samples: int
-    """Rollouts that were learnt from."""
-    cpu_seconds: float | None
-    """Of the processor, for the whole run with its evaluations; None if it was not measured."""
-    machine: str
-    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def read(cls, plain: Mapping[str, Any]) -> Entry:
-        """From there."""
-        return cls(**{**plain, "curve": {int(k): v for k, v in plain["curve"].items()}})
-
-    @property
-    def area(self) -> float:
-        """Mean height of the held-out curve from the first to the last step."""
-        points = sorted(self.curve.items())
-        pairs = itertools.pairwise(points)
-        total = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs)
-        return total / (points[-1][0] - points[0][0])
-
-    @property
-    def final(self) -> float:
-        """Held-out reward at the end."""
-        return self.curve[max(self.curve)]
-
-
-def error(entries: Sequence[Entry], values: Sequence[float]) -> float:
-    """Standard error of the mean over seeds; of one seed, that of so many answers of 0 or 1."""
-    if len(values) > 1:
-        return statistics.stdev(values) / math.sqrt(len(values))
-    return math.sqrt(values[0] * (1 - values[0]) / entries[0].answers)
 
 
 def row(name: str, entries: Sequence[Entry], letters: Mapping[str, str]) -> str:
@@ -82,32 +30,30 @@ def row(name: str, entries: Sequence[Entry], letters: Mapping[str, str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def beyond(by_type: Mapping[str, Sequence[Entry]]) -> list[str]:
+def beyond(groups: Mapping[str, Sequence[Entry]]) -> list[str]:
     """Types whose area is beyond the demo's by more than two standard errors of the difference."""
 
     def of(name: str) -> tuple[float, float]:
-        areas = [entry.area for entry in by_type[name]]
-        return statistics.mean(areas), error(by_type[name], areas)
+        areas = [entry.area for entry in groups[name]]
+        return statistics.mean(areas), error(groups[name], areas)
 
-    if DEMO not in by_type:
+    if DEMO not in groups:
         return []
     mean, spread = of(DEMO)
-    several = {name: of(name) for name, runs in by_type.items() if len(runs) > 1}
+    several = {name: of(name) for name, runs in groups.items() if len(runs) > 1}
     return [name for name, (m, e) in several.items() if m - mean > 2 * math.hypot(e, spread)]
 
 
 def page(entries: Sequence[Entry], left_out: Mapping[str, str], planned: int) -> str:
     """All of it, the largest area first."""
-    by_type: dict[str, list[Entry]] = {}
-    for entry in entries:
-        by_type.setdefault(entry.type, []).append(entry)
+    groups = by_type(entries)
     ranked = sorted(
-        by_type.items(), key=lambda item: -statistics.mean(entry.area for entry in item[1])
+        groups.items(), key=lambda item: -statistics.mean(entry.area for entry in item[1])
     )
     first, samples = entries[0], sorted({entry.samples for entry in entries})
     letters = lettered(sorted(entry.machine for entry in entries))
     told = "; ".join(f"{letter}: {machine}" for machine, letter in letters.items())
-    better = ", ".join(f"`{name}`" for name in beyond(by_type)) or "none"
+    better = ", ".join(f"`{name}`" for name in beyond(groups)) or "none"
     reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
         reasons.setdefault(why, []).append(f"`{name}`")

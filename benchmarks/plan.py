@@ -1,11 +1,15 @@
 """What `astuner plan` says of three runs against what then happens: `make bench-plan`.
 
-Plans and runs the project of `astuner init` in three shapes, each in a process of its own, and
-writes docs/plan.md. About ten minutes on two cores.
+Plans and runs the project of `astuner init` in three shapes, and two larger models of random
+weights, each in a process of its own, and writes docs/plan.md. About ten minutes on two cores, and
+another half an hour for the larger ones without AMX.
+
+    python benchmarks/plan.py [--larger]
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -14,9 +18,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
-from machine import processor
+from larger import write_project
+from machine import lettered, processor
 
 from agentscope_tuner.cli.invoke import invoke
 from agentscope_tuner.commands.peak import PeakMemory
@@ -24,6 +30,7 @@ from agentscope_tuner.heap import share_heap
 from agentscope_tuner.monitor.jsonl import read_metrics
 
 PAGE = Path(__file__).parents[1] / "docs" / "plan.md"
+KEPT = Path(__file__).with_name("plan.json")
 STEPS = 4
 SHAPES = {
     "full tuning, 8 tasks x 8, 24 tokens": ["name=full"],
@@ -40,24 +47,55 @@ SHAPES = {
         "buffer.batch_size=16",
     ],
 }
+LARGER = {
+    "full tuning of 0.5B, 4 tasks x 4, 128 tokens": ("0.5B", ["name=half"]),
+    "adapters of rank 16 on 1.7B, 4 tasks x 4, 128 tokens": (
+        "1.7B",
+        ["name=larger", "model.lora.rank=16"],
+    ),
+}
+"""Models of random weights, in so many steps as are planned at least."""
+LARGER_STEPS = 2
 Figures = dict[str, float]
+Message = dict[str, Any]
 UNITS = {"memory": "GB", "step": "s", "run": "s", "disk": "GB"}
 
 
 def main() -> None:
     """Plan and run each shape in a fresh project, and write the page."""
-    found: dict[str, tuple[Figures, Figures]] = {}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--larger", action="store_true", help="only the larger models")
+    larger_only: bool = parser.parse_args().larger
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     with tempfile.TemporaryDirectory() as place:
-        project = Path(place, "project")
-        astuner("init", str(project), cwd=Path(place))
-        for shape, settings in SHAPES.items():
-            given = [*settings, f"buffer.total_steps={STEPS}"]
-            planned = astuner("plan", "main.py", "--json", *options(given), cwd=project)
-            child = [sys.executable, __file__, *given]
-            happened = subprocess.run(child, cwd=project, check=True, stdout=subprocess.PIPE).stdout
-            found[shape] = (of_plan(json.loads(planned)), json.loads(happened.splitlines()[-1]))
-            print(shape, *found[shape], sep="\n  ", flush=True)
-    PAGE.write_text(report(found, conditions()), encoding="utf-8")
+        if not larger_only:
+            project = Path(place, "project")
+            astuner("init", str(project), cwd=Path(place))
+            for shape, settings in SHAPES.items():
+                kept[shape] = planned_and_run(project, settings, STEPS)
+                write(kept)
+        for shape, (model, settings) in LARGER.items():
+            with tempfile.TemporaryDirectory(dir=place) as project:
+                write_project(Path(project), model)
+                kept[shape] = planned_and_run(Path(project), settings, LARGER_STEPS)
+                write(kept)
+
+
+def planned_and_run(project: Path, settings: list[str], steps: int) -> Message:
+    """Both, in this order."""
+    given = [*settings, f"buffer.total_steps={steps}"]
+    planned = astuner("plan", "main.py", "--json", *options(given), cwd=project)
+    child = [sys.executable, __file__, "--run", *given]
+    happened = subprocess.run(child, cwd=project, check=True, stdout=subprocess.PIPE).stdout
+    figures = [of_plan(json.loads(planned)), json.loads(happened.splitlines()[-1])]
+    print(settings[0], *figures, sep="\n  ", flush=True)
+    return {"figures": figures, "conditions": conditions(), "load": round(os.getloadavg()[0], 1)}
+
+
+def write(kept: dict[str, Message]) -> None:
+    """Keep what was measured, and write the page of it."""
+    KEPT.write_text(json.dumps(kept, indent=2) + "\n")
+    PAGE.write_text(report(kept), encoding="utf-8")
 
 
 def astuner(*arguments: str, cwd: Path) -> bytes:
@@ -100,28 +138,32 @@ def run_here(settings: list[str]) -> Figures:
     }
 
 
-def report(found: dict[str, tuple[Figures, Figures]], conditions: str) -> str:
+def report(kept: dict[str, Message]) -> str:
     """The page."""
+    letters = lettered(shape["conditions"] for shape in kept.values())
     rows, far = [], 0.0
-    for shape, (planned, happened) in found.items():
+    for shape, measured in kept.items():
+        planned, happened = measured["figures"]
         for name, unit in UNITS.items():
             off = planned[name] / happened[name] - 1
             far = max(far, abs(off))
             rows.append(
                 f"| {shape} | {name} | {planned[name]:.2f} {unit} | {happened[name]:.2f} {unit} | "
-                f"{off:+.0%} |"
+                f"{off:+.0%} | {letters[measured['conditions']]} | {measured['load']} |"
             )
     table = "\n".join(rows)
+    told = "\n".join(f"- {letter}: {conditions}" for conditions, letter in letters.items())
     return f"""# What `astuner plan` said, and what then happened
 
 `make bench-plan`: the project of `astuner init` (SmolLM2-135M-Instruct) in three shapes, planned
-and then run for {STEPS} steps, each in a process of its own. `memory` is the peak beyond what the
+and then run for {STEPS} steps, each in a process of its own; and two larger models of random
+weights, with a reward by chance, for {LARGER_STEPS} steps. `memory` is the peak beyond what the
 process held before; `step` is the second step of the plan, and the mean of all steps but the first
 of the run; `run` is the whole, with loading, evaluations and the checkpoint; `disk` are checkpoints
 and rollouts.
 
-| run | what | planned | happened | off by |
-| --- | --- | --- | --- | --- |
+| run | what | planned | happened | off by | on | load |
+| --- | --- | --- | --- | --- | --- | --- |
 {table}
 
 The farthest off by {far:.0%}. `step` and `run` are planned for answers as long as in the second
@@ -130,21 +172,19 @@ training takes more or less. The other end that a plan gives, with every group t
 answer as long as it may be, is not in the table. And seconds are those of a clock: on a machine
 that other programs use they say as much about these as about the run.
 
-{conditions}
+{told}
 """
 
 
 def conditions() -> str:
     """When, and on what."""
-    load = os.getloadavg()[0]
     return (
-        f"{datetime.date.today()}: {os.cpu_count()} cores, {processor()}, torch "
-        f"{torch.__version__}; load {load:.1f} at the end (other programs ran beside it)."
+        f"{datetime.date.today()}: {os.cpu_count()} cores, {processor()}, torch {torch.__version__}"
     )
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        print(json.dumps(run_here(sys.argv[1:])))
+    if sys.argv[1:2] == ["--run"]:
+        print(json.dumps(run_here(sys.argv[2:])))
     else:
         main()

@@ -44,6 +44,18 @@ class AgentLoad:
 
         return [observations() for _ in range(self.rollouts)]
 
+    def rollouts_given(self, seed: int) -> list[list[list[int]]]:
+        """By rollout: what was read and what was then sampled, in turn, all of it given."""
+        draw = random.Random(-seed - 1)
+        return [
+            [
+                part
+                for read in turns
+                for part in (read, draw.choices(ORDINARY_TOKENS, k=self.sampled))
+            ]
+            for turns in self.conversations(seed)
+        ]
+
     @property
     def sampled_tokens(self) -> int:
         """Of all rollouts."""

@@ -16,6 +16,7 @@ class Pace(TrainerCallback):
 
     Args:
         channel: To the benchmark.
+        ready: Called with 0 when everything is loaded; what it returns is said with that.
         before: Called with each request before the clock starts.
         after: Called with the number of steps done after the clock has stopped; adds to the answer.
     """
@@ -24,16 +25,18 @@ class Pace(TrainerCallback):
         self,
         channel: Channel,
         *,
+        ready: Callable[[int], Message] = lambda step: {},
         before: Callable[[Message], None] = lambda request: None,
         after: Callable[[int], Message] = lambda step: {},
     ) -> None:
         self._channel = channel
+        self._ready = ready
         self._before = before
         self._after = after
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Everything is loaded."""
-        self._channel.answer({})
+        self._channel.answer(self._ready(0))
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Wait."""
@@ -47,21 +50,20 @@ class Pace(TrainerCallback):
 
 
 def grpo_settings(output_dir: str, **settings: Any) -> GRPOConfig:
-    """What all runs share: the demo's optimisation, bf16 autocast over fp32 weights, no extras."""
-    return GRPOConfig(
-        output_dir=output_dir,
-        use_cpu=True,
-        bf16=True,
-        model_init_kwargs={"dtype": "float32"},
-        learning_rate=1e-5,
-        lr_scheduler_type="constant",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        beta=0.0,
-        num_generations=8,
-        report_to="none",
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        **settings,
-    )
+    """What all runs share, if `settings` do not say otherwise: plain AdamW, bf16 autocast."""
+    shared = {
+        "use_cpu": True,
+        "bf16": True,
+        "model_init_kwargs": {"dtype": "float32"},
+        "learning_rate": 1e-5,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "beta": 0.0,
+        "num_generations": 8,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "disable_tqdm": True,
+    }
+    return GRPOConfig(output_dir=output_dir, **(shared | settings))

@@ -17,6 +17,12 @@ PARTS = {
     "rollout": "time/rollout",
     "train": "time/train",
     "sync": "time/sync",
+    "rollouts": "rollout/count",
+    "sampled": "rollout/response_tokens",
+    "prompt": "rollout/prompt_tokens",
+    "packed": "train/packed_tokens",
+    "tokens": "train/tokens",
+    "skipped": "train/skipped_tokens",
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from agentscope_tuner.inference.loading import load_model
+from agentscope_tuner.inference.model_runner import default_dtype
 from agentscope_tuner.training.learner import LocalLearner
 from agentscope_tuner.training.lora import LoraSettings
 from agentscope_tuner.training.optimization import OptimizerSettings
@@ -20,11 +21,13 @@ LOGPROB = -math.log(49_152)
 
 
 def make_learner(directory: Path, *, lora_rank: int = 0) -> LocalLearner:
-    """A learner with the demo's optimizer, and packs of 8,192 tokens; 0: all weights are tuned."""
+    """A learner with the demo's optimizer, packs of 8,192 tokens, and the precision that a run has
+    on this processor; 0: all weights are tuned."""
     return LocalLearner(
         load_model(directory, torch.float32),
         optimizer=OptimizerSettings(lr=1e-5),
         pack_size=PackSize(8192),
+        compute_dtype=default_dtype(torch.device("cpu")),
         lora=LoraSettings(rank=lora_rank) if lora_rank else None,
     )
 
@@ -56,3 +59,13 @@ def single_turn_groups(rows: Sequence[Sequence[list[int]]], prompt: int) -> list
         )
         for number, group in enumerate(rows)
     ]
+
+
+def conversation(parts: Sequence[list[int]]) -> Trajectory:
+    """A rollout of what was read and what was then sampled, in turn."""
+    return Trajectory(
+        [
+            sampled(part, parent=i - 1) if i % 2 else Segment(i - 1 if i else None, part)
+            for i, part in enumerate(parts)
+        ]
+    )

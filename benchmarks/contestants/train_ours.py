@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from channel import Channel, Message, Timer
-from synthetic import make_learner, single_turn_groups
+from synthetic import as_group, conversation, make_learner, single_turn_groups
 
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.algorithms.registry import get_algorithm
@@ -19,7 +19,10 @@ def main() -> None:
 
     def work(request: Message) -> Message:
         algorithm = get_algorithm(algorithm_type=request.get("algorithm", "grpo"))
-        groups = single_turn_groups(request["rows"], request["prompt"])
+        if "rollouts" in request:
+            groups = [as_group(0, [conversation(parts) for parts in request["rollouts"]])]
+        else:
+            groups = single_turn_groups(request["rows"], request["prompt"])
         with Timer() as timer:
             batch = Batch(groups)
             # Given, as computing a reference is no part of the step.
@@ -27,10 +30,11 @@ def main() -> None:
             if algorithm.scope != "token":
                 learner.forward(batch, {"current"})
             algorithm.prepare(batch)
-            learner.forward_backward(batch, algorithm)
+            learnt = learner.forward_backward(batch, algorithm)
             learner.optim_step(at=0)
         return {
             "seconds": timer.seconds,
+            "packed_tokens": learnt["train/packed_tokens"],
             "checkpointed": learner.model.training,
             "peak_bytes": peak_bytes(),
         }

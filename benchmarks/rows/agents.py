@@ -74,11 +74,11 @@ def at_roofline(load: AgentLoad, pair: Pair) -> Pair:
     Counted are two operations for each weight and computed token (of the head: sampled token), and
     four for each query head's dimension and token that a token sees.
     """
-    seconds = operations(load) / pair.peer["flops"]
+    seconds = model_operations(load) / pair.peer["flops"]
     return Pair(pair.ours, {"seconds": seconds, "tokens": pair.ours["tokens"]})
 
 
-def operations(load: AgentLoad) -> int:
+def model_operations(load: AgentLoad) -> int:
     """Of the whole load, with nothing computed twice."""
     config = load_config(bf16_directory())
     arch = Architecture.from_config(config)

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models import MODEL
+from models import MODEL, computes_bf16
 from peers import TRL
 from race import Comparison, Contestant, Message, Pair, say
 from results import Outcome, Row
 
-from agentscope_tuner.inference.loading import resolve_model
+from agentscope_tuner.inference.loading import load_config, resolve_model
+from agentscope_tuner.inference.memory import count_parameters
+from rows.sampling import GEMM
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "arithmetic"
 STEPS = 40
@@ -22,6 +24,8 @@ EVAL_INTERVAL = 2
 QUICK_STEPS = 2
 GOAL = 0.6
 PEER = "TRL GRPOTrainer"
+SAMPLES = 8
+"""Of a task."""
 
 
 @dataclass(slots=True)
@@ -51,6 +55,8 @@ def measure(quick: bool) -> Outcome:
     """Steps in turn; in the full form until both have learnt, or to the last step."""
     subprocess.run([sys.executable, str(EXAMPLE / "make_dataset.py")], check=True)
     steps = QUICK_STEPS if quick else STEPS
+    bf16 = computes_bf16()
+    rates = []
     with tempfile.TemporaryDirectory() as directory:
         settings = {
             "steps": STEPS,
@@ -58,19 +64,24 @@ def measure(quick: bool) -> Outcome:
             "data": str(EXAMPLE / "data"),
             "example": str(EXAMPLE / "main.py"),
             "output": directory,
+            "seed": 0,
+            "bf16": bf16,
             # fp32 here, because both keep fp32 weights
             "model": str(resolve_model(MODEL)),
         }
         with (
             Contestant("trl", "demo_trl.py", settings, TRL.python) as trl,
             Contestant("ours-demo", "demo_ours.py", settings) as ours,
+            Contestant(GEMM, "roofline.py", {}) as products,
         ):
             runs = Run(ours), Run(trl)
             while longest(runs) < steps and not all(run.reached for run in runs):
                 for run in runs:
                     run.step()
+                rates.append(products.ask({})["flops" if bf16 else "float32"])
                 say(f"step {longest(runs)}", *(run.steps[-1] for run in runs))
-    return Outcome(rows(*runs, quick), "" if quick else curves(*runs))
+    measured = [*rows(*runs, quick), at_roofline(ours.steps, rates)]
+    return Outcome(measured, "" if quick else curves(*runs))
 
 
 def longest(runs: Iterable[Run]) -> int:
@@ -106,6 +117,30 @@ def rows(ours: Run, trl: Run, quick: bool) -> list[Row]:
             Row.of(name, "s", comparison, against="the step", target=target, lower_is_better=True)
         )
     return result
+
+
+def at_roofline(steps: list[Message], rates: list[float]) -> Row:
+    """Our steps had they run at the rate of matrix products of their precision, measured beside
+    them: two operations for each weight and token that is prefilled or sampled, six for each that
+    is learnt from; of the head for each sampled and each trained token."""
+    config = load_config(resolve_model(MODEL))
+    head = config.vocab_size * config.hidden_size
+    layers = count_parameters(config) - head  # the embedding is the head
+
+    def seconds(step: Message, rate: float) -> float:
+        sampled = step["rollouts"] * step["sampled"]
+        read = step["rollouts"] / SAMPLES * step["prompt"]
+        trained = step["tokens"] - step["skipped"]
+        work = 2 * (layers * (read + sampled) + head * sampled)
+        return float((work + 6 * (layers * step["packed"] + head * trained)) / rate)
+
+    pairs = [
+        Pair({"seconds": seconds(step, rate)}, step)
+        for step, rate in zip(steps, rates, strict=False)
+    ][1:]
+    comparison = Comparison.of(pairs, lambda answer: answer["seconds"])
+    name = "a step of the demo at the rate of matrix products"
+    return Row.of(name, "s", comparison, against="the step", target=0.7)
 
 
 def time_to_goal(ours: Run, trl: Run) -> Row:
