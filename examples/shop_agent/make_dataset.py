@@ -1,4 +1,4 @@
-"""Write the example's data: orders of two items, none twice, each in a shop with its own prices.
+"""Write the example's data: orders of two items, no two twice, each in a shop with its own prices.
 
 `data/tasks/` has what reinforcement learns from and what is held out, an order a line.
 `data/demonstrations/` has the conversations of the warm-up in OpenAI's form: both prices are looked
