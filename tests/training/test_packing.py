@@ -129,8 +129,8 @@ def test_a_text_that_begins_with_a_sampled_token_is_trained_from_its_second_on()
     size=st.builds(
         PackSize,
         st.sampled_from([8, 30, LARGE]),
-        enough=st.sampled_from([1, 30]),
-        enough_shared=st.sampled_from([1, 100]),
+        enough=st.sampled_from([1, 30, LARGE]),
+        enough_shared=st.sampled_from([1, 100, LARGE]),
     ),
 )
 def test_every_trained_token_sees_exactly_its_own_branch(seed, size):
