@@ -1,6 +1,7 @@
 """What a caller of the torch sampler relies on: ends, seeds, streaming, weights, failures."""
 
 import asyncio
+import weakref
 
 import pytest
 import torch
@@ -115,9 +116,11 @@ async def test_new_weights_change_the_answers_and_drop_the_cache(model, make_sam
 async def test_a_sampler_that_rests_holds_no_weights_and_answers_with_the_next(make_sampler):
     sampler, updated = make_sampler(), tiny_model("llama", seed=1)
     before = await sampler.sample(PROMPT, GREEDY)
-    embedding = StorageWeakRef(sampler._runner.decoder._embedding_VE.untyped_storage())
+    norm = StorageWeakRef(sampler._runner.decoder._layers[0].attention_norm.untyped_storage())
+    head = weakref.ref(sampler._runner.decoder._head)
     await sampler.rest()
-    assert embedding.expired()
+    assert norm.expired()
+    assert head() is None
     waiting = asyncio.create_task(sampler.sample(PROMPT, GREEDY))
     await asyncio.sleep(0.05)
     assert not waiting.done()

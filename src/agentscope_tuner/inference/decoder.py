@@ -8,7 +8,8 @@ product, gate and up projections another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ from transformers import PreTrainedConfig
 from agentscope_tuner.inference.architecture import Architecture, rotary_tables
 from agentscope_tuner.inference.batch import Batch
 from agentscope_tuner.inference.cache import KVCache
-from agentscope_tuner.inference.linear import Linear, pack_linear
+from agentscope_tuner.inference.linear import Linear, Product, pack_linear
 from agentscope_tuner.inference.native import choose_ops
 
 
@@ -67,9 +68,9 @@ class Decoder:
         """Take weights under their Hugging Face names, in any dtype.
 
         Nothing of `weights` is kept, whatever their dtype and device: a learner that goes on
-        changing them in place is not seen before the next load. Embedding, norms and a head that
-        is not packed are copied for that, which products of other layers are in any case; the
-        embedding is the cost (vocabulary x hidden size: 57 MB in bf16 for SmolLM2-135M).
+        changing them in place is not seen before the next load. Norms, an embedding that is not
+        read out of the head's own layout and a head that has none are copied for that, which
+        products of other layers are in any case.
         """
         self._layers.clear()  # so that there are never two of them
         arch = self.architecture
@@ -119,24 +120,29 @@ class Decoder:
                 mlp_post_norm=norm(f"{at}post_feedforward_layernorm.weight"),
             )
 
-        self._embedding_VE = own(embedding)
         final_norm = norm(f"{prefix}norm.weight")
         assert final_norm is not None
         self._final_norm = final_norm
-        head = own("lm_head.weight") if "lm_head.weight" in weights else self._embedding_VE
-        self._head = pack(head)
+        embedding_VE = own(embedding)
+        tied = "lm_head.weight" not in weights
+        self._head = pack(embedding_VE if tied else own("lm_head.weight"))
+        self._embed: Callable[[Tensor], Tensor] = functools.partial(
+            F.embedding, weight=embedding_VE
+        )
+        if tied and isinstance(self._head, Product):
+            self._embed = self._head.weights_of  # and the other copy goes
         self._layers.extend(layer(index) for index in range(arch.layers))
 
     def forget(self) -> None:
         """Give the weights' memory back; nothing can be computed until others are loaded."""
         self._layers.clear()
-        del self._embedding_VE, self._final_norm, self._head
+        del self._embed, self._final_norm, self._head
 
     @torch.inference_mode()
     def forward(self, batch: Batch, cache: KVCache) -> Tensor:
         """Compute a batch, write its keys and values, return `[logit rows, vocabulary]`."""
         ops = self.ops
-        x_TE = F.embedding(batch.tokens_T, self._embedding_VE)
+        x_TE = self._embed(batch.tokens_T)
         if ops.architecture.gemma:
             x_TE *= torch.tensor(ops.architecture.hidden_size**0.5, dtype=self.dtype)
         h_TE = ops.norm(x_TE, self._layers[0].attention_norm)

@@ -28,14 +28,19 @@ SIGNATURES = {
     "rotate_and_store": "pppfppppplppllll",
     "attend": "pppppplplpppllllf",
     "draw": "pppppll",
+    "product": "ppppplll",
 }
 """Argument types by function; see `KINDS`."""
-BF16_SIGNATURES = SIGNATURES | {"product": "ppppplll"}
 
 
 @functools.cache
-def compiled(dtype: torch.dtype) -> ctypes.CDLL | None:
-    """The kernels for bf16 or fp32, or None (and a warning) if they cannot be compiled here."""
+def compiled(dtype: torch.dtype, without: tuple[str, ...] = ()) -> ctypes.CDLL | None:
+    """The kernels for bf16 or fp32, or None (and a warning) if they cannot be compiled here.
+
+    Args:
+        dtype: Of weights, activations, keys and values.
+        without: Flags that take instructions away, to see the kernels of a lesser processor.
+    """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         log.warning("no C compiler (cc, gcc or $CC): sampling on this CPU will be slow")
@@ -43,28 +48,30 @@ def compiled(dtype: torch.dtype) -> ctypes.CDLL | None:
     flags = (*FLAGS, *ELEMENTS[dtype])
     if platform.machine() == "x86_64":
         flags += ("-mprefer-vector-width=512",)
-    if _bf16_dot_at_full_rate():
+    if _bf16_dot_at_full_rate() and not without:
         flags += ("-DFAST_BF16_DOT",)
+    flags += without
     target = KERNELS.place(_digest(compiler, *flags))
     if not target.exists() and not _compile(compiler, flags, target):
         return None
     library = ctypes.CDLL(str(target))
-    signatures = BF16_SIGNATURES if dtype == torch.bfloat16 else SIGNATURES
-    for name, signature in signatures.items():
+    for name, signature in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes = [KINDS[kind] for kind in signature]
         function.restype = None
     return library
 
 
-def product_outruns_onednn() -> bool:
-    """Whether `product` is faster than oneDNN's bf16 products on this processor.
+def product_outruns_libraries(dtype: torch.dtype) -> bool:
+    """Whether `product` is faster than torch's and oneDNN's products of few rows on this processor.
 
-    It is where bf16 has no matrix unit and no instruction at the rate of the fp32 ones (1.8 times
-    as fast on an Intel Xeon of the fifth generation without AMX).
+    It is in fp32, and in bf16 where that has no matrix unit and no instruction at the rate of the
+    fp32 ones. Compilers of processors without AVX2 have not been tried.
     """
     flags = cpu_flags()
-    return "avx512f" in flags and "amx_bf16" not in flags and not _bf16_dot_at_full_rate()
+    if "avx2" not in flags or "fma" not in flags:
+        return False
+    return dtype == torch.float32 or not ("amx_bf16" in flags or _bf16_dot_at_full_rate())
 
 
 def cpu_flags() -> frozenset[str]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agentscope_tuner.inference.kernels import compiled, product_outruns_onednn
+from agentscope_tuner.inference.kernels import ELEMENTS, compiled, product_outruns_libraries
 
 Linear = Callable[[Tensor], Tensor]
 """`[tokens, in] -> [tokens, out]`."""
@@ -25,9 +25,9 @@ def pack_linear(
 ) -> Linear:
     """A linear layer over a weight that is in its final dtype and on its final device.
 
-    bf16 on a CPU goes through our own kernel where that is the fastest, and else through oneDNN
-    with the weight reordered once: 1.2 to 2 times as fast as `F.linear`, which reorders it at every
-    call. The original weight is not kept.
+    On a CPU it goes through our own kernel where that is the fastest. Else, bf16 goes through
+    oneDNN with the weight reordered once: 1.2 to 2 times as fast as `F.linear`, which reorders it
+    at every call. The original weight is not kept then.
 
     Args:
         weight_OI: The weight.
@@ -35,7 +35,7 @@ def pack_linear(
         deterministic: A row of the result depends on the same row alone, to the last bit.
     """
     if suits_product(weight_OI) and (library := compiled(weight_OI.dtype)) is not None:
-        return product(library, weight_OI, bias_O)
+        return Product(library, weight_OI, bias_O)
     if can_prepack(weight_OI):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI)
 
@@ -52,37 +52,46 @@ def pack_linear(
 def suits_product(weight: Tensor) -> bool:
     """Whether our own product is the fastest for a weight."""
     return (
-        weight.dtype == torch.bfloat16
+        weight.dtype in ELEMENTS
         and weight.device.type == "cpu"
         and weight.shape[1] % 2 == 0
-        and product_outruns_onednn()
+        and product_outruns_libraries(weight.dtype)
     )
 
 
-def product(library: ctypes.CDLL, weight_OI: Tensor, bias_O: Tensor | None) -> Linear:
+class Product:
     """The same layer by our own kernel; each row of its result depends on the same row alone."""
-    outputs, inputs = weight_OI.shape
-    padding = -outputs % (2 * STRIP)
-    pairs_OI = F.pad(weight_OI, (0, 0, 0, padding)).view(torch.int32)  # of bf16
-    strips = pairs_OI.unflatten(0, (-1, STRIP)).transpose(1, 2).contiguous()
-    bias = None if bias_O is None else F.pad(bias_O.float(), (0, padding))
 
-    def apply(x_TI: Tensor) -> Tensor:
-        out_TO = x_TI.new_empty(len(x_TI), outputs)
+    def __init__(self, library: ctypes.CDLL, weight_OI: Tensor, bias_O: Tensor | None) -> None:
+        self._library = library
+        self._outputs = len(weight_OI)
+        self._dtype = weight_OI.dtype
+        padding = -self._outputs % (2 * STRIP)
+        # Words of 4 bytes: numbers in fp32, pairs of them in bf16.
+        words_OI = F.pad(weight_OI, (0, 0, 0, padding)).view(torch.int32)
+        self._strips = words_OI.unflatten(0, (-1, STRIP)).transpose(1, 2).contiguous()
+        self._bias = None if bias_O is None else F.pad(bias_O.float(), (0, padding))
+
+    def __call__(self, x_TI: Tensor) -> Tensor:
+        """Compute the layer."""
+        out_TO = x_TI.new_empty(len(x_TI), self._outputs)
         scratch_TI = torch.empty(x_TI.shape)
-        library.product(
+        self._library.product(
             x_TI.contiguous().data_ptr(),
-            strips.data_ptr(),
-            0 if bias is None else bias.data_ptr(),
+            self._strips.data_ptr(),
+            0 if self._bias is None else self._bias.data_ptr(),
             out_TO.data_ptr(),
             scratch_TI.data_ptr(),
             len(x_TI),
-            inputs,
-            outputs,
+            x_TI.shape[1],
+            self._outputs,
         )
         return out_TO
 
-    return apply
+    def weights_of(self, outputs_T: Tensor) -> Tensor:
+        """Rows of the weight, `[T, in]`: of a head that is also the embedding, these are that."""
+        words_TI = self._strips[outputs_T // STRIP, :, outputs_T % STRIP]
+        return words_TI.contiguous().view(self._dtype)
 
 
 def in_blocks(linear: Linear) -> Linear:

@@ -9,82 +9,84 @@
  * block from the beginning: never on which rows are beside it, nor on where the way is interrupted. */
 typedef struct {
     operand query[MAX_HEAD * MAX_ROWS];
-    floats acc[MAX_ROWS][MAX_HEAD / N];
+    floats acc[MAX_ROWS][MAX_HEAD / LANES];
     float max[MAX_ROWS], sum[MAX_ROWS];
     int64_t first[MAX_ROWS], end[MAX_ROWS]; /* the positions that a row sees */
 } rows;
 
 static inline floats exps(floats x) {
-    float y[N];
+    float y[LANES];
     memcpy(y, &x, sizeof x);
 #pragma omp simd
-    for (int i = 0; i < N; i++) y[i] = exp_clamped(y[i]);
+    for (int i = 0; i < LANES; i++) y[i] = exp_clamped(y[i]);
     return load_floats(y);
 }
 
 static inline float largest(floats x) {
-    float y[N];
+    float y[LANES];
     memcpy(y, &x, sizeof x);
-    for (int width = N / 2; width; width /= 2)
+    for (int width = LANES / 2; width; width /= 2)
         for (int i = 0; i < width; i++) y[i] = y[i] > y[i + width] ? y[i] : y[i + width];
     return y[0];
 }
 
 static inline float total(floats x) {
-    float y[N];
+    float y[LANES];
     memcpy(y, &x, sizeof x);
-    for (int width = N / 2; width; width /= 2)
+    for (int width = LANES / 2; width; width /= 2)
         for (int i = 0; i < width; i++) y[i] += y[i + width];
     return y[0];
 }
 
 /* Set what lies outside [from, to) to a value. */
-static void hide(floats *s, int64_t pages, int64_t from, int64_t to, float value) {
+static void hide(floats *s, int64_t tokens, int64_t from, int64_t to, float value) {
     float *x = (float *)s;
     for (int64_t j = 0; j < from; j++) x[j] = value;
-    for (int64_t j = to; j < pages * N; j++) x[j] = value;
+    for (int64_t j = to; j < tokens; j++) x[j] = value;
 }
 
 /* Turn a row's scores of a block into weights; returns the factor that earlier weights shrink by. */
-static float weigh(floats *s, int64_t pages, int64_t from, int64_t to, float *max, float *sum) {
-    int partly = from > 0 || to < pages * N;
-    if (from >= pages * N || to <= 0) { /* nothing of the block is for this row */
-        memset(s, 0, pages * sizeof *s);
+static float weigh(floats *s, int64_t tokens, int64_t from, int64_t to, float *max, float *sum) {
+    int64_t partly = from > 0 || to < tokens, count = tokens / LANES;
+    if (from >= tokens || to <= 0) { /* nothing of the block is for this row */
+        memset(s, 0, count * sizeof *s);
         return 1;
     }
-    if (partly) hide(s, pages, from, to, -INFINITY);
+    if (partly) hide(s, tokens, from, to, -INFINITY);
     floats high = s[0], sums = {0};
-    for (int64_t p = 1; p < pages; p++) {
-        ints more = s[p] > high;
-        high = (floats)((more & (ints)s[p]) | (~more & (ints)high));
+    for (int64_t v = 1; v < count; v++) {
+        ints more = s[v] > high;
+        high = (floats)((more & (ints)s[v]) | (~more & (ints)high));
     }
     float highest = largest(high);
     highest = highest > *max ? highest : *max;
-    for (int64_t p = 0; p < pages; p++) s[p] = exps(s[p] - highest);
-    if (partly) hide(s, pages, from, to, 0); /* the exponential is clamped */
-    for (int64_t p = 0; p < pages; p++) sums += s[p];
+    for (int64_t v = 0; v < count; v++) s[v] = exps(s[v] - highest);
+    if (partly) hide(s, tokens, from, to, 0); /* the exponential is clamped */
+    for (int64_t v = 0; v < count; v++) sums += s[v];
     float shrink = exp_clamped(*max - highest);
     *max = highest;
     *sum = *sum * shrink + total(sums);
     return shrink;
 }
 
-/* Take R rows through the pages [from, to) of one key-value head; V pages at once. */
+/* Take R rows through the pages [from, to) of one key-value head; V vectors of tokens at
+ * once. */
 static inline __attribute__((always_inline)) void pass(const int R, const int V, rows *x,
                                                        const element *keys, const element *values,
                                                        const int32_t *pages, int64_t stride,
                                                        int64_t from, int64_t to, int64_t D,
                                                        float scale) {
-    floats scores[MAX_ROWS][BLOCK_PAGES];
+    floats scores[MAX_ROWS][BLOCK / LANES];
     for (int64_t block = from; block < to; block += BLOCK_PAGES) {
         int64_t count = to - block < BLOCK_PAGES ? to - block : BLOCK_PAGES;
-        for (int64_t p = 0; p < count; p += V) {
+        int64_t last = count * PARTS - 1;
+        for (int64_t p = 0; p <= last; p += V) {
             floats sums[MAX_ROWS][MAX_VECTORS];
             const element *vectors[MAX_VECTORS];
 #pragma GCC unroll 16
             for (int v = 0; v < V; v++) {
-                int64_t at = p + v < count ? p + v : count - 1; /* computed, and not used */
-                vectors[v] = keys + pages[block + at] * stride;
+                int64_t at = p + v < last ? p + v : last; /* beyond it: computed, and not used */
+                vectors[v] = keys + pages[block + at / PARTS] * stride + at % PARTS * LANES * PACK;
 #pragma GCC unroll 16
                 for (int r = 0; r < R; r++) sums[r][v] = (floats){0};
             }
@@ -96,23 +98,24 @@ static inline __attribute__((always_inline)) void pass(const int R, const int V,
         }
         float shrink[MAX_ROWS];
         for (int r = 0; r < R; r++)
-            shrink[r] = weigh(scores[r], count, x->first[r] - block * N, x->end[r] - block * N,
+            shrink[r] = weigh(scores[r], count * N, x->first[r] - block * N, x->end[r] - block * N,
                               x->max + r, x->sum + r);
-        for (int64_t c = 0; c < D / N; c += PACK) {
+        for (int64_t c = 0; c < D / LANES; c += PACK) {
             floats acc[MAX_ROWS][PACK];
 #pragma GCC unroll 16
             for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
                 for (int i = 0; i < PACK; i++) acc[r][i] = x->acc[r][c + i] * shrink[r];
             for (int64_t p = 0; p < count; p++) {
-                const element *value = values + pages[block + p] * stride + c * N;
+                const element *value = values + pages[block + p] * stride + c * LANES;
                 for (int64_t j = 0; j < N; j++) {
                     words word = load_words(value + j * D);
 #pragma GCC unroll 16
                     for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
                         for (int i = 0; i < PACK; i++)
-                            acc[r][i] += ((const float *)scores[r])[p * N + j] * part(word, i);
+                            acc[r][i] = fused(all(((const float *)scores[r])[p * N + j]),
+                                              part(word, i), acc[r][i]);
                 }
             }
 #pragma GCC unroll 16
@@ -125,16 +128,16 @@ static inline __attribute__((always_inline)) void pass(const int R, const int V,
 
 #define CASE(R)                                                                          \
     case R:                                                                              \
-        pass(R, R <= 6 ? 4 : 2, x, keys, values, pages, stride, from, to, D, scale); \
+        pass(R, FIT(R, 4) ? 4 : 2, x, keys, values, pages, stride, from, to, D, scale); \
         break;
 
 static void pass_rows(int64_t R, rows *x, const element *keys, const element *values,
                       const int32_t *pages, int64_t stride, int64_t from, int64_t to, int64_t D,
                       float scale) {
     switch (R) {
-        CASE(1) CASE(2) CASE(3)
-#if MAX_ROWS > 3
-        CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if MAX_ROWS > 6
+        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 #endif
     }
 }
@@ -183,10 +186,10 @@ void attend(const element *qkv, const element *keys, const element *values,
                     int64_t t = tokens[(start + r) / group], h = k * group + (start + r) % group;
                     float *left = state + (t * H + h) * (D + 2);
                     if (tile[4]) {
-                        for (int64_t c = 0; c < D / N; c += PACK) {
+                        for (int64_t c = 0; c < D / LANES; c += PACK) {
                             for (int i = 0; i < PACK; i++) x.acc[r][c + i] /= x.sum[r];
                             words joined = join(&x.acc[r][c]);
-                            memcpy(out + (t * H + h) * D + c * N, &joined, sizeof joined);
+                            memcpy(out + (t * H + h) * D + c * LANES, &joined, sizeof joined);
                         }
                     } else {
                         memcpy(left, x.acc[r], D * sizeof *left);

@@ -2,7 +2,7 @@
  * `ops.py` has the same steps in plain torch, which the tests compare these with.
  *
  * Everything is computed in fp32 and rounded once, when it is stored. Vectors are GCC's and Clang's
- * portable ones: 16 floats are one register with AVX-512 and several elsewhere.
+ * portable ones, as wide as a register: of wider ones compilers make code of a tenth of the speed.
  *
  * Names: T tokens, H query heads, K key-value heads, D head size, N tokens a page, V vocabulary.
  */
@@ -10,23 +10,30 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef FAST_BF16_DOT
+#ifdef __x86_64__
 #include <immintrin.h>
 #endif
 
 #define N 16
 #define MAX_HEAD 256
 
-/* Rows that a product holds in registers: as many as leave room for two vectors of operands. */
-#ifdef __AVX512F__
+/* LANES: floats a vector. MAX_ROWS: rows that a product holds in registers beside two vectors. */
+#if defined(__AVX512F__)
+#define LANES 16
 #define MAX_ROWS 12
+#elif defined(__AVX__) && defined(__FMA__)
+#define LANES 8
+#define MAX_ROWS 6
 #else
-#define MAX_ROWS 3
+#define LANES 4
+#define MAX_ROWS 6
 #endif
 
-typedef float floats __attribute__((vector_size(4 * N)));
-typedef int32_t ints __attribute__((vector_size(4 * N)));
-typedef uint32_t words __attribute__((vector_size(4 * N)));
+#define PARTS (N / LANES) /* vectors beside each other where N numbers lie */
+
+typedef float floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 
 /* A word is what 4 bytes hold: PACK elements. Keys lie in a page as [D / PACK][N][PACK], values as
  * [N][D]; so a vector of words is PACK vectors of floats, without a shuffle. */
@@ -60,6 +67,23 @@ static inline words join(const floats *parts) {
     return (rounded(parts[0]) >> 16) | (rounded(parts[1]) & 0xffff0000u);
 }
 #endif
+
+/* x y + z, rounded once. Left to themselves, compilers fuse in one copy of a loop and not in another
+ * one, or in the other order, and a row's bits depend on the rows beside it. */
+static inline floats fused(floats x, floats y, floats z) {
+#if LANES == 16
+    return (floats)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);
+#elif LANES == 8
+    return (floats)_mm256_fmadd_ps((__m256)x, (__m256)y, (__m256)z);
+#elif defined(__FP_FAST_FMAF)
+    for (int i = 0; i < LANES; i++) z[i] = __builtin_fmaf(x[i], y[i], z[i]);
+    return z;
+#else /* nothing to fuse with */
+    return x * y + z;
+#endif
+}
+
+static inline floats all(float x) { return x - (floats){0}; }
 
 static inline words load_words(const element *x) {
     words y;

@@ -16,7 +16,8 @@ typedef float operand;
 #define OPERANDS_A_WORD PACK
 #endif
 
-#define MAX_VECTORS 8 /* beside few rows */
+#define MAX_VECTORS 8
+#define FIT(R, V) ((R) * (V) <= 2 * MAX_ROWS) /* R rows and V vectors in registers */
 
 /* Lay a row out: element i of x becomes term i of row r of R. */
 static inline void lay_out(operand *rows, int64_t R, int64_t r, const element *x, int64_t size) {
@@ -52,7 +53,8 @@ static inline __attribute__((always_inline)) void dots(const int R, const int V,
 #pragma GCC unroll 16
             for (int r = 0; r < R; r++)
 #pragma GCC unroll 16
-                for (int v = 0; v < V; v++) sums[r][v] += rows[i * R + r] * part(x[v], i);
+                for (int v = 0; v < V; v++)
+                    sums[r][v] = fused(all(rows[i * R + r]), part(x[v], i), sums[r][v]);
 #endif
     }
 }
