@@ -71,6 +71,9 @@ class Nothing:
         segments = [Segment(None, ids[:PROMPT]), Segment(0, ids[PROMPT:], sampled)]
         return Rollout(name, task, Trajectory(segments), reward=self._draw.random())
 
+    async def rest(self) -> None:
+        """See `RolloutSource.rest`."""
+
     async def adopt(self, weights: Any, version: int) -> None:
         """See `RolloutSource.adopt`."""
 

@@ -12,8 +12,11 @@ CACHE_PAGES = 1024  # of 16 tokens: room for 64 sequences
 def main() -> None:
     """Load and serve."""
     channel = Channel()
+    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     model = AutoModelForCausalLM.from_pretrained(
-        channel.settings["model"], dtype=torch.bfloat16, attn_implementation="sdpa"
+        channel.settings["model"],
+        dtype=torch.bfloat16 if bf16 else torch.float32,
+        attn_implementation="sdpa",
     ).eval()
     paged = ContinuousBatchingConfig(
         page_size=16, num_blocks=CACHE_PAGES, max_batch_tokens=512, use_cuda_graph=False

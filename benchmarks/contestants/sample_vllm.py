@@ -16,11 +16,13 @@ def main() -> None:
     """Load and serve."""
     channel = Channel()
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(channel.settings["cache_bytes"] // 2**30)  # GiB
+    import torch
     import vllm  # reads its variables now
 
+    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     model = vllm.LLM(
         channel.settings["model"],
-        dtype="bfloat16",
+        dtype="bfloat16" if bf16 else "float32",
         max_model_len=channel.settings["max_length"],
         enforce_eager=True,
         enable_prefix_caching=True,
