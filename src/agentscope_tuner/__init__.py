@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 # GNU OpenMP reads this when torch is loaded: how long a worker spins before it sleeps, here about
 # the time between two parallel sections of a step. Its default spins for milliseconds, which makes
-# a step ten times slower as soon as another program wants the processor; workers that sleep at once
-# cost a quiet machine a quarter of the sampler's rate.
+# a step ten times slower as soon as another program wants the processor; workers that sleep
+# cost a quiet machine a tenth to two thirds of the sampler's rate (benchmarks/README.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # oneDNN and torch's layer above it keep a compiled product for each shape, by default 1024 of some
 # 100 kB. Batches and packs hardly ever have the same shape twice; a step needs a few dozen.
