@@ -66,7 +66,7 @@ def product_outruns_libraries(dtype: torch.dtype) -> bool:
     """Whether `product` is faster than torch's and oneDNN's products of few rows on this processor.
 
     It is in fp32, and in bf16 where that has no matrix unit and no instruction at the rate of the
-    fp32 ones. Compilers of processors without AVX2 have not been tried.
+    fp32 ones. It has not been measured on processors without AVX2.
     """
     flags = cpu_flags()
     if "avx2" not in flags or "fma" not in flags:
