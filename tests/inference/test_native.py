@@ -17,7 +17,7 @@ from agentscope_tuner.inference.native import NativeOps, choose_ops
 from agentscope_tuner.inference.ops import TorchOps
 
 CPU = torch.device("cpu")
-TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 2e-2}
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 SPANS = [
     Span([1], start=40, pages=[4, 2, 9], wants_logits=True),
     Span([2], start=0, pages=[1], wants_logits=True),
@@ -134,7 +134,8 @@ def test_products_agree_and_a_row_is_the_same_bits_beside_any_others(rows, bias,
     library = kernels.compiled(dtype, without)
     torch.manual_seed(rows)
     for inputs, outputs in ((64, 96), (34, 40), (576, 128)):
-        weight = torch.randn(outputs, inputs).to(dtype)
+        spread = inputs**-0.5 if dtype == torch.float32 else 1.0  # sums near 1 round by 1e-7
+        weight = (spread * torch.randn(outputs, inputs)).to(dtype)
         bias_O = torch.randn(outputs).to(dtype) if bias else None
         product = linear.Product(library, weight, bias_O)
         x = torch.randn(rows, inputs).to(dtype)

@@ -126,11 +126,12 @@ class Decoder:
         embedding_VE = own(embedding)
         tied = "lm_head.weight" not in weights
         self._head = pack(embedding_VE if tied else own("lm_head.weight"))
-        self._embed: Callable[[Tensor], Tensor] = functools.partial(
-            F.embedding, weight=embedding_VE
+        self._embed: Callable[[Tensor], Tensor] = (
+            self._head.weights_of
+            if tied and isinstance(self._head, Product)
+            else functools.partial(F.embedding, weight=embedding_VE)
         )
-        if tied and isinstance(self._head, Product):
-            self._embed = self._head.weights_of  # and the other copy goes
+        del embedding_VE  # before the layers need memory, if nothing reads it
         self._layers.extend(layer(index) for index in range(arch.layers))
 
     def forget(self) -> None:
