@@ -18,12 +18,19 @@ SHAPES = {
     | {"num_attention_heads": 32, "num_key_value_heads": 32},
 }
 """Of Qwen2.5-0.5B, with layers in place of its larger vocabulary, and of SmolLM2-1.7B."""
+SHAPES["a quarter of 1.7B"] = SHAPES["1.7B"] | {"num_hidden_layers": 6}
 
 PROGRAM = Path(__file__).parent / "contestants" / "by_chance.py"
 
 
 def write_project(directory: Path, shape: str) -> None:
-    """A model of random weights with SmolLM2's tokenizer, and the program that tunes it."""
+    """A model, and the program that tunes it."""
+    write_model(directory / "model", shape)
+    shutil.copy(PROGRAM, directory / "main.py")
+
+
+def write_model(directory: Path, shape: str) -> None:
+    """A model of random weights with SmolLM2's tokenizer."""
     tokenizer = load_tokenizer(resolve_model(MODEL))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -34,7 +41,6 @@ def write_project(directory: Path, shape: str) -> None:
         **SHAPES[shape],
     )
     torch.set_default_dtype(torch.bfloat16)
-    LlamaForCausalLM(config).save_pretrained(directory / "model")
+    LlamaForCausalLM(config).save_pretrained(directory)
     torch.set_default_dtype(torch.float32)
-    tokenizer.save_pretrained(directory / "model")
-    shutil.copy(PROGRAM, directory / "main.py")
+    tokenizer.save_pretrained(directory)

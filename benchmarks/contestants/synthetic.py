@@ -21,12 +21,12 @@ LOGPROB = -math.log(49_152)
 
 
 def make_learner(directory: Path, *, lora_rank: int = 0) -> LocalLearner:
-    """A learner with the demo's optimizer, packs of 8,192 tokens, and the precision that a run has
-    on this processor; 0: all weights are tuned."""
+    """A learner with the demo's optimizer, packs of at most 8,192 tokens, and otherwise the packs
+    and the precision that a run has on this processor; 0: all weights are tuned."""
     return LocalLearner(
         load_model(directory, torch.float32),
         optimizer=OptimizerSettings(lr=1e-5),
-        pack_size=PackSize(8192),
+        pack_size=PackSize.on_a_processor(8192),
         compute_dtype=default_dtype(torch.device("cpu")),
         lora=LoraSettings(rank=lora_rank) if lora_rank else None,
     )

@@ -52,11 +52,6 @@ from agentscope_tuner.training.self_teacher import SelfTeacher
 from agentscope_tuner.workflow import JudgeType, WorkflowType
 
 Weights = Mapping[str, torch.Tensor]
-ENOUGH_ON_A_PROCESSOR = 512
-"""Tokens of a pack: its products are as fast there as those of a larger one, which takes more
-memory."""
-ENOUGH_SHARED_ON_A_PROCESSOR = 4096
-"""The same where a larger pack computes a long system prompt once instead of once a group."""
 
 
 async def build_rollouts(
@@ -105,9 +100,7 @@ def _pack_size(config: Config, files: ModelFiles, device: torch.device) -> PackS
         return PackSize(1)
     longest = 2 * max_length(config.trained_model(), files.config)
     most = config.trainer.max_token_len_per_gpu or longest
-    if device.type != "cpu":
-        return PackSize(most)
-    return PackSize(most, ENOUGH_ON_A_PROCESSOR, ENOUGH_SHARED_ON_A_PROCESSOR)
+    return PackSize.on_a_processor(most) if device.type == "cpu" else PackSize(most)
 
 
 def build_learning(

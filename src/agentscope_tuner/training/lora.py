@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MethodType
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from agentscope_tuner.errors import InputError
@@ -47,7 +50,62 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
     if isinstance(config.target_modules, set):
         # What is saved of a set has another order in each process.
         config.target_modules = sorted(config.target_modules)
+    add_in_place(model)
     return adapted
+
+
+def add_in_place(model: nn.Module) -> None:
+    """Let adapted layers add what their adapter gives where the layer's own result is."""
+    for module in model.modules():
+        if isinstance(module, Linear):
+            layer: Any = module
+            layer.forward = MethodType(_adapted_linear, layer)
+
+
+def _adapted_linear(self: Linear, x: Tensor) -> Tensor:
+    """What peft's layer computes, but for rounding."""
+    base = self.get_base_layer()
+    if self.disable_adapters:
+        plain: Tensor = base(x)
+        return plain
+    down, up = self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight
+    out: Tensor = _Adapted.apply(x, base.weight, base.bias, down, up, self.scaling[ADAPTER])
+    return out
+
+
+class _Adapted(torch.autograd.Function):
+    """x W.T + scale (x A.T) B.T: the second term is added where the first one is.
+
+    Built of operations, each adapter makes three more tensors of the layer's size, which takes time
+    and leaves holes in the heap. Shapes: rank R, layers of I inputs and O outputs.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight_OI: Tensor,
+        bias_O: Tensor | None,
+        down_RI: Tensor,
+        up_OR: Tensor,
+        scale: float,
+    ) -> Tensor:
+        low = F.linear(x, down_RI) * scale
+        out = F.linear(x, weight_OI, bias_O)
+        out.view(-1, len(weight_OI)).addmm_(low.flatten(0, -2), up_OR.T)
+        ctx.save_for_backward(x, low, weight_OI, down_RI, up_OR)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, low, weight_OI, down_RI, up_OR = ctx.saved_tensors
+        grad_TO, x_TI, low_TR = grad.flatten(0, -2), x.flatten(0, -2), low.flatten(0, -2)
+        grad_low_TR = (grad_TO @ up_OR) * ctx.scale
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad_TO @ weight_OI).addmm_(grad_low_TR, down_RI).view_as(x)
+        return grad_x, None, None, grad_low_TR.T @ x_TI, grad_TO.T @ low_TR, None
 
 
 def own_delta(module: Linear) -> Tensor:
