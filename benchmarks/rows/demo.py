@@ -21,7 +21,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "arithmetic"
 STEPS = 40
 FEW = 8
 """Steps where all would take longer than `PATIENCE`, as the first ones have it."""
-PATIENCE = 2 * 3600
+PATIENCE = 1800
 """Seconds of both runs."""
 EVAL_INTERVAL = 2
 QUICK_STEPS = 2

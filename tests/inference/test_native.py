@@ -147,6 +147,20 @@ def test_products_agree_and_a_row_is_the_same_bits_beside_any_others(rows, bias,
         assert torch.equal(product.weights_of(some), weight[some])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "outputs", "inputs"),
+    [(torch.bfloat16, 64, 2), (torch.bfloat16, 40, 34), (torch.float32, 64, 2)],
+    ids=str,
+)
+def test_a_product_does_not_see_its_weight_change(dtype, outputs, inputs, without):
+    weight = torch.randn(outputs, inputs).to(dtype)
+    product = linear.Product(kernels.compiled(dtype, without), weight, None)
+    x = torch.randn(3, inputs).to(dtype)
+    before = product(x)
+    weight.zero_()
+    assert torch.equal(product(x), before)
+
+
 TREE = [
     [*range(8), 30],
     [*range(16), 31],

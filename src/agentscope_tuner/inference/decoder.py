@@ -20,7 +20,7 @@ from transformers import PreTrainedConfig
 from agentscope_tuner.inference.architecture import Architecture, rotary_tables
 from agentscope_tuner.inference.batch import Batch
 from agentscope_tuner.inference.cache import KVCache
-from agentscope_tuner.inference.linear import Linear, Product, pack_linear
+from agentscope_tuner.inference.linear import Linear, Product, pack_linear, suits_product
 from agentscope_tuner.inference.native import choose_ops
 
 
@@ -123,15 +123,15 @@ class Decoder:
         final_norm = norm(f"{prefix}norm.weight")
         assert final_norm is not None
         self._final_norm = final_norm
-        embedding_VE = own(embedding)
         tied = "lm_head.weight" not in weights
-        self._head = pack(embedding_VE if tied else own("lm_head.weight"))
+        head = embedding if tied else "lm_head.weight"
+        # The largest of all weights: not copied once more where the product does it.
+        self._head = pack(get(head) if suits_product(get(head)) else own(head))
         self._embed: Callable[[Tensor], Tensor] = (
             self._head.weights_of
             if tied and isinstance(self._head, Product)
-            else functools.partial(F.embedding, weight=embedding_VE)
+            else functools.partial(F.embedding, weight=own(embedding))
         )
-        del embedding_VE  # before the layers need memory, if nothing reads it
         self._layers.extend(layer(index) for index in range(arch.layers))
 
     def forget(self) -> None:

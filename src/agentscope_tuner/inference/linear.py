@@ -34,7 +34,9 @@ def pack_linear(
         bias_O: The bias, if there is one.
         deterministic: A row of the result depends on the same row alone, to the last bit.
     """
-    if suits_product(weight_OI) and (library := compiled(weight_OI.dtype)) is not None:
+    if suits_product(weight_OI):
+        library = compiled(weight_OI.dtype)
+        assert library is not None
         return Product(library, weight_OI, bias_O)
     if can_prepack(weight_OI):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI)
@@ -50,26 +52,32 @@ def pack_linear(
 
 
 def suits_product(weight: Tensor) -> bool:
-    """Whether our own product is the fastest for a weight."""
+    """Whether our own product is there and the fastest for a weight."""
     return (
         weight.dtype in ELEMENTS
         and weight.device.type == "cpu"
         and weight.shape[1] % 2 == 0
         and product_outruns_libraries(weight.dtype)
+        and compiled(weight.dtype) is not None
     )
 
 
 class Product:
-    """The same layer by our own kernel; each row of its result depends on the same row alone."""
+    """The same layer by our own kernel; each row of its result depends on the same row alone.
+
+    The weight is copied, whatever its shape.
+    """
 
     def __init__(self, library: ctypes.CDLL, weight_OI: Tensor, bias_O: Tensor | None) -> None:
         self._library = library
         self._outputs = len(weight_OI)
         self._dtype = weight_OI.dtype
         padding = -self._outputs % (2 * STRIP)
+        if padding:
+            weight_OI = F.pad(weight_OI, (0, 0, 0, padding))
         # Words of 4 bytes: numbers in fp32, pairs of them in bf16.
-        words_OI = F.pad(weight_OI, (0, 0, 0, padding)).view(torch.int32)
-        self._strips = words_OI.unflatten(0, (-1, STRIP)).transpose(1, 2).contiguous()
+        strips = weight_OI.contiguous().view(torch.int32).unflatten(0, (-1, STRIP)).transpose(1, 2)
+        self._strips = strips.clone(memory_format=torch.contiguous_format)
         self._bias = None if bias_O is None else F.pad(bias_O.float(), (0, padding))
 
     def __call__(self, x_TI: Tensor) -> Tensor:
