@@ -85,7 +85,7 @@ def measure(quick: bool) -> Outcome:
                 say(f"step {longest(runs)}", *(run.steps[-1] for run in runs))
                 if longest(runs) == 1 and STEPS * sum(run.seconds for run in runs) > PATIENCE:
                     steps = min(steps, FEW)
-    measured = [*rows(*runs, quick), at_roofline(ours.steps, rates)]
+    measured = [*rows(*runs, quick), at_roofline(runs[0].steps, rates)]
     return Outcome(measured, "" if quick else curves(*runs))
 
 

@@ -309,6 +309,15 @@ def test_adapters_train_alone_and_merge_into_the_plain_weights(model, tmp_path):
         torch.testing.assert_close(weight.detach(), learner.weights()[name])
 
 
+def test_an_adapter_is_merged_when_its_weight_is_asked_for(llama):
+    learner = make_learner(llama, lora=LORA)
+    weights, name = learner.weights(), "model.layers.0.mlp.up_proj.weight"
+    before = weights[name]
+    train(learner, 1)
+    assert not torch.equal(weights[name], before)
+    assert torch.equal(weights[name], learner.weights()[name])
+
+
 def test_saving_an_adapter_that_is_not_there_is_refused(llama, tmp_path):
     with pytest.raises(InputError, match="tuned in full"):
         make_learner(llama).save_adapter(tmp_path)

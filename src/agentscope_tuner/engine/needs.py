@@ -51,7 +51,13 @@ def tuning_needs(config: Config, files: ModelFiles, companions: Companions) -> d
     check_trainable(files.config)
     lora, dtype = config.model.lora, training_dtype(config, default_device())
     adapters = lora_settings(lora) if lora.rank else None
-    learner = tuning_bytes(files.config, dtype, adapters, reference=companions.reference)
+    learner = tuning_bytes(
+        files.config,
+        dtype,
+        adapters,
+        reference=companions.reference,
+        merged_at_once=config.trainer.ranks > 0 or config.trained_model().engine_type == "vllm",
+    )
     if (teacher := companions.teacher) is not None:
         check_trainable(teacher.config)
         learner["teacher"] = float(count_parameters(teacher.config) * dtype.itemsize)

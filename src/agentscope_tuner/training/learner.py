@@ -25,7 +25,7 @@ from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.training import forward, reading
 from agentscope_tuner.training.backward import backward_through_head
 from agentscope_tuner.training.columns import columns_of, own_columns
-from agentscope_tuner.training.lora import LoraSettings, add_adapters, merged_weights
+from agentscope_tuner.training.lora import LoraSettings, MergedWeights, add_adapters
 from agentscope_tuner.training.master_weights import MasterWeights
 from agentscope_tuner.training.memory import activation_bytes_per_token
 from agentscope_tuner.training.optimization import OptimizerSettings
@@ -128,14 +128,14 @@ class LocalLearner:
         """Calls of `optim_step` so far."""
         return self._updates.done
 
-    def weights(self) -> dict[str, Tensor]:
+    def weights(self) -> Mapping[str, Tensor]:
         """The model's weights under their Hugging Face names, in the compute dtype.
 
-        Not copies, except where an adapter is merged: they change with the next `optim_step`. A
-        head that is tied to the embedding appears once, under the embedding's name.
+        Not copies: they change with the next `optim_step`. One with an adapter is merged when it is
+        asked for. A head that is tied to the embedding appears once, under the embedding's name.
         """
         if self._adapters is not None:
-            return merged_weights(self.model)
+            return MergedWeights(self.model)
         return {name: weight.detach() for name, weight in self.model.named_parameters()}
 
     def save(self, directory: Path) -> None:
@@ -154,8 +154,8 @@ class LocalLearner:
         Full tuning writes the float32 weights, from which training resumes exactly; with adapters,
         the merged weights as they are sampled from.
         """
-        full = {name: weight.detach() for name, weight in self._masters.by_name.items()}
-        weights = full if self._adapters is None else self.weights()
+        masters = {name: weight.detach() for name, weight in self._masters.by_name.items()}
+        weights = masters if self._adapters is None else self.weights()
         save_model_directory(directory, self.model, weights, tokenizer)
 
     def save_adapter(self, directory: Path) -> None:

@@ -5,7 +5,7 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021 (arXiv:210
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -114,29 +114,43 @@ def own_delta(module: Linear) -> Tensor:
     return delta
 
 
-@torch.no_grad()
-def merged_weights(
-    model: PreTrainedModel,
-    weight_of: Callable[[Tensor], Tensor] = Tensor.detach,
-    delta_of: Callable[[Linear], Tensor] = own_delta,
-) -> dict[str, Tensor]:
+class MergedWeights(Mapping[str, Tensor]):
     """Weights under their plain names with the adapters added in, in the weights' own dtype.
 
-    `weight_of` and `delta_of` say what is taken for a parameter, and for what an adapter adds.
+    Each is merged when it is asked for, from what it is made of then: all of them together are as
+    large as the model.
     """
-    adapted = {
-        f"{name}.weight": module
-        for name, module in model.named_modules()
-        if isinstance(module, Linear)
-    }
-    merged = {}
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            continue
-        plain = name.replace(".base_layer.", ".")
-        weight = weight_of(parameter)
-        if plain in adapted:
-            # One at a time: all that adapters add together is as large as the model.
-            weight = (weight.float() + delta_of(adapted[plain]).float()).to(weight.dtype)
-        merged[plain] = weight
-    return merged
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        weight_of: Callable[[Tensor], Tensor] = Tensor.detach,
+        delta_of: Callable[[Linear], Tensor] = own_delta,
+    ) -> None:
+        """`weight_of` and `delta_of` say what is taken for a parameter, and for what an adapter
+        adds."""
+        self._weights = {
+            name.replace(".base_layer.", "."): parameter
+            for name, parameter in model.named_parameters()
+            if "lora_" not in name
+        }
+        self._adapted = {
+            f"{name}.weight": module
+            for name, module in model.named_modules()
+            if isinstance(module, Linear)
+        }
+        self._weight_of = weight_of
+        self._delta_of = delta_of
+
+    @torch.no_grad()
+    def __getitem__(self, name: str) -> Tensor:
+        weight = self._weight_of(self._weights[name])
+        if name not in self._adapted:
+            return weight
+        return (weight.float() + self._delta_of(self._adapted[name]).float()).to(weight.dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)

@@ -18,17 +18,23 @@ from agentscope_tuner.training.forward import predecessor_states
 from agentscope_tuner.training.lora import LoraSettings, add_adapters
 from agentscope_tuner.training.packing import PackSize, pack_batch
 from agentscope_tuner.training.samples import TrainingSample, as_group
+from agentscope_tuner.training.saving import MOST_OF_A_FILE
 
 
 def tuning_bytes(
-    config: PreTrainedConfig, dtype: torch.dtype, lora: LoraSettings | None, *, reference: bool
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    lora: LoraSettings | None,
+    *,
+    reference: bool,
+    merged_at_once: bool = False,
 ) -> dict[str, float]:
     """What a learner that computes in `dtype` holds, in bytes by what it is for.
 
     All weights have a gradient and Adam's two moments in float32, and a float32 master beside a
-    lower `dtype`; with adapters only these do, and the frozen weights are there once more when they
-    are merged for the sampler. A reference is another copy in `dtype`, but with adapters the model
-    without them is the reference.
+    lower `dtype`. With adapters only these do, and of the frozen weights those of one file of a
+    checkpoint are there once more, merged; all of them, where they are merged at once. A reference
+    is another copy in `dtype`, but with adapters the model without them is the reference.
     """
     parameters = count_parameters(config)
     frozen = parameters * dtype.itemsize
@@ -39,7 +45,8 @@ def tuning_bytes(
             model = AutoModelForCausalLM.from_config(config)
             add_adapters(model, lora)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-        needs = {"frozen weights": frozen, "merged": frozen}
+        merged = frozen if merged_at_once else min(frozen, MOST_OF_A_FILE)
+        needs = {"frozen weights": frozen, "merged": merged}
     copy = 0 if dtype == torch.float32 else dtype.itemsize
     needs |= {
         "adapters" if lora else "weights": trained * (4 + copy),

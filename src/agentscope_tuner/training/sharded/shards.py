@@ -24,7 +24,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from agentscope_tuner.training import forward
-from agentscope_tuner.training.lora import ADAPTER, merged_weights
+from agentscope_tuner.training.lora import ADAPTER, MergedWeights
 
 STATES = "predecessor_states"
 """The model's registered forward method: see `forward.predecessor_states`."""
@@ -64,7 +64,7 @@ def whole_weights(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tenso
     They are rounded to `dtype`, before adapters are added to them and after. The first of tied
     names alone.
     """
-    return merged_weights(model, lambda weight: whole(weight.detach()).to(dtype), _delta)
+    return dict(MergedWeights(model, lambda weight: whole(weight.detach()).to(dtype), _delta))
 
 
 def _delta(module: LoraLinear) -> Tensor:
