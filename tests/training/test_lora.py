@@ -11,6 +11,7 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from agentscope_tuner.errors import InputError
 from agentscope_tuner.training.lora import LoraSettings, add_adapters, add_in_place
 
 
@@ -77,3 +78,39 @@ def test_every_adapted_layer_of_a_model_computes_so(model: PreTrainedModel, dtyp
     for layer in layers:
         x = torch.randn(1, 9, layer.in_features, dtype=dtype)
         torch.testing.assert_close(layer(x), as_peft_has_it(layer)(x), **close)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (("embed_tokens",), "'embed_tokens', which is not only linear layers"),
+        (("lm_head",), "'lm_head', which is not only linear layers"),
+        (("q_proj", "w1"), "'w1', which is no layer"),
+        (("mlp",), "'mlp', which is not only linear layers"),
+        ("model.embed.*", "not only linear layers"),
+        ("q_proj", "no layer .* some of down_proj, gate_proj, k_proj, o_proj, q_proj"),
+        ("(", "no regular expression"),
+        ((), "'', which is no layer"),
+    ],
+)
+def test_targets_that_would_not_be_sampled_from_are_refused(
+    model: PreTrainedModel, targets: str | tuple[str, ...], message: str
+):
+    with pytest.raises(InputError, match=message):
+        add_adapters(model, LoraSettings(target_modules=targets))
+
+
+@pytest.mark.parametrize(
+    ("targets", "names"),
+    [
+        (("q_proj", "mlp.up_proj"), {"q_proj", "up_proj"}),
+        (("layers.0.self_attn.v_proj",), {"v_proj"}),
+        (r".*\.(gate|up)_proj", {"gate_proj", "up_proj"}),
+    ],
+)
+def test_adapters_go_where_they_are_wanted(
+    model: PreTrainedModel, targets: str | tuple[str, ...], names: set[str]
+):
+    add_adapters(model, LoraSettings(target_modules=targets))
+    adapted = {name for name, module in model.named_modules() if isinstance(module, Linear)}
+    assert {name.rpartition(".")[2] for name in adapted} == names

@@ -16,7 +16,9 @@ class Lora(Section):
     rank: int = effect(0, "Rank of the adapters; 0: all weights are tuned.", ge=0)
     alpha: int = effect(32, "The adapters' output is scaled by alpha / rank.", gt=0)
     target_modules: str | list[str] = effect(
-        "all-linear", "Names of the layers that get adapters; all-linear: every linear layer."
+        "all-linear",
+        "Names of the linear layers that get adapters; all-linear: every one but the head; another "
+        "string: a regular expression for their whole names.",
     )
 
 

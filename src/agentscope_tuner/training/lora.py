@@ -5,7 +5,8 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021 (arXiv:210
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -37,8 +38,12 @@ class LoraSettings:
 
 
 def add_adapters(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
-    """Put untrained adapters into the model itself; everything else is frozen."""
+    """Put untrained adapters into the model itself; everything else is frozen.
+
+    Raises InputError for targets that are no linear layers between embedding and head.
+    """
     targets = settings.target_modules
+    _check_targets(model, targets)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -52,6 +57,38 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
         config.target_modules = sorted(config.target_modules)
     add_in_place(model)
     return adapted
+
+
+def _check_targets(model: PreTrainedModel, targets: str | tuple[str, ...]) -> None:
+    """Adapters elsewhere would be trained and not sampled from, or neither, and a name that fits
+    nothing beside one that does would be passed over."""
+    if targets == "all-linear":
+        return
+    head, modules = model.get_output_embeddings(), dict(model.named_modules())
+    linear = {n for n, m in modules.items() if isinstance(m, nn.Linear) and m is not head}
+    # An empty list is a name that fits nothing.
+    for target, fits in (_fitting(targets, modules) or {"": set()}).items():
+        if fits and fits <= linear:
+            continue
+        known = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+        what = "not only linear layers before the head" if fits else "no layer"
+        raise InputError(
+            f"model.lora.target_modules has {target!r}, which is {what} of this model: adapters go "
+            f"to all-linear or to some of {known}."
+        )
+
+
+def _fitting(targets: str | tuple[str, ...], names: Iterable[str]) -> dict[str, set[str]]:
+    """The modules that peft takes for each target: a regular expression, or ends of names."""
+    if not isinstance(targets, str):
+        return {t: {name for name in names if f".{name}".endswith(f".{t}")} for t in targets}
+    try:
+        pattern = re.compile(targets)
+    except re.error as error:
+        raise InputError(
+            f"model.lora.target_modules is {targets!r}, which is no regular expression: {error}"
+        ) from None
+    return {targets: {name for name in names if pattern.fullmatch(name)}}
 
 
 def add_in_place(model: nn.Module) -> None:
