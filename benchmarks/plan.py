@@ -1,6 +1,6 @@
 """What `astuner plan` says of three runs against what then happens: `make bench-plan`.
 
-Plans and runs the project of `astuner init` in three shapes, and two larger models of random
+Plans and runs the project of `astuner init` in three shapes, and larger models of random
 weights, each in a process of its own, and writes docs/plan.md. About ten minutes on two cores, and
 another half an hour for the larger ones without AMX.
 
@@ -156,7 +156,7 @@ def report(kept: dict[str, Message]) -> str:
     return f"""# What `astuner plan` said, and what then happened
 
 `make bench-plan`: the project of `astuner init` (SmolLM2-135M-Instruct) in three shapes, planned
-and then run for {STEPS} steps, each in a process of its own; and two larger models of random
+and then run for {STEPS} steps, each in a process of its own; and larger models of random
 weights, with a reward by chance, for {LARGER_STEPS} steps. `memory` is the peak beyond what the
 process held before; `step` is the second step of the plan, and the mean of all steps but the first
 of the run; `run` is the whole, with loading, evaluations and the checkpoint; `disk` are checkpoints

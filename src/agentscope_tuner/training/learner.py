@@ -154,8 +154,12 @@ class LocalLearner:
         Full tuning writes the float32 weights, from which training resumes exactly; with adapters,
         the merged weights as they are sampled from.
         """
-        masters = {name: weight.detach() for name, weight in self._masters.by_name.items()}
-        weights = masters if self._adapters is None else self.weights()
+        weights: Mapping[str, Tensor]
+        if self._adapters is None:
+            weights = {name: weight.detach() for name, weight in self._masters.by_name.items()}
+        else:
+            weights = self.weights()
+            give_back_freed_memory()  # it lies in holes that merged weights do not fit into
         save_model_directory(directory, self.model, weights, tokenizer)
 
     def save_adapter(self, directory: Path) -> None:

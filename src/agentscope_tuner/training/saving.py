@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-MOST_OF_A_FILE = 2 * 10**9
+MOST_OF_A_FILE = 10**9
 """Bytes of weights in one file, and so of adapters that are merged at the same time."""
 
 
