@@ -8,6 +8,7 @@ from tiny_models import random_prompts, reference_greedy, tiny_model
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from agentscope_tuner.errors import RunError
+from agentscope_tuner.inference import decoder
 from agentscope_tuner.inference.base import SamplingParams
 from agentscope_tuner.inference.linear import Product
 from agentscope_tuner.inference.torch_sampler import TorchSampler
@@ -111,6 +112,17 @@ async def test_new_weights_change_the_answers_and_drop_the_cache(model, make_sam
     assert after.token_ids == reference_greedy(updated, PROMPT, 30)
     assert (before.version, after.version, after.cached_tokens) == (0, 3, 0)
     assert sampler.version == 3
+
+
+def test_a_tied_head_and_its_embedding_are_one_tensor_without_our_product(monkeypatch):
+    given, tied = [], tiny_model("qwen2")
+    monkeypatch.setattr(decoder, "suits_product", lambda weight: False)
+    monkeypatch.setattr(decoder, "pack_linear", lambda weight, *_, **__: given.append(weight))
+    made = decoder.Decoder(
+        tied.config, dtype=torch.float32, device=torch.device("cpu"), max_length=8
+    )
+    made.load(dict(tied.named_parameters()))
+    assert made._embed.keywords["weight"] is given[0]
 
 
 async def test_a_sampler_that_rests_holds_no_weights_and_answers_with_the_next(make_sampler):

@@ -126,12 +126,17 @@ class Decoder:
         tied = "lm_head.weight" not in weights
         head = embedding if tied else "lm_head.weight"
         # The largest of all weights: not copied once more where the product does it.
-        self._head = pack(get(head) if suits_product(get(head)) else own(head))
-        self._embed: Callable[[Tensor], Tensor] = (
-            self._head.weights_of
-            if tied and isinstance(self._head, Product)
-            else functools.partial(F.embedding, weight=own(embedding))
-        )
+        head_VE = get(head)
+        if not suits_product(head_VE):
+            head_VE = own(head)
+        self._head = pack(head_VE)
+        self._embed: Callable[[Tensor], Tensor]
+        if tied and isinstance(self._head, Product):
+            self._embed = self._head.weights_of
+        else:
+            embedding_VE = head_VE if tied else own(embedding)
+            self._embed = functools.partial(F.embedding, weight=embedding_VE)
+        del head_VE  # before the layers need memory, if nothing reads it
         self._layers.extend(layer(index) for index in range(arch.layers))
 
     def forget(self) -> None:

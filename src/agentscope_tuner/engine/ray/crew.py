@@ -89,7 +89,7 @@ class Crew:
         """
         try:
             if weights is not None:
-                if (told := small_stores(bytes_of(wrapped(weights)))) is not None:
+                if (told := small_stores(bytes_of(weights))) is not None:
                     logger.warning("%s", told)
                 await self.adopt(weights, 0)
             self._tending = [asyncio.create_task(self._tend(place)) for place in range(self._size)]
@@ -268,11 +268,11 @@ class Crew:
 
 
 def _put(weights: Mapping[str, Tensor], version: int) -> Published:
-    parcel = wrapped(weights)
-    size, deadline = bytes_of(parcel), time.monotonic() + FREED_S
+    weights = dict(weights)  # those with adapters are merged once, not with each attempt
+    size, deadline = bytes_of(weights), time.monotonic() + FREED_S
     while True:
         try:
-            return Published(ray.put(parcel), version, size)
+            return Published(ray.put(wrapped(weights)), version, size)
         except FULL:
             if time.monotonic() > deadline:
                 node = ray.util.get_node_ip_address()

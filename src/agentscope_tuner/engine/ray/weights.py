@@ -26,9 +26,9 @@ class Published:
     """In bytes."""
 
 
-def bytes_of(parcel: Parcel) -> int:
-    """What it takes in the store."""
-    return sum(content.nbytes for content, _, _ in parcel.values())
+def bytes_of(weights: Mapping[str, Tensor]) -> int:
+    """What weights take in the store."""
+    return sum(weight.nbytes for weight in weights.values())
 
 
 def wrapped(weights: Mapping[str, Tensor]) -> Parcel:
