@@ -35,6 +35,22 @@ def plain_distributions(model, batch: Batch) -> torch.Tensor:
     return rows
 
 
+def test_in_bfloat16_what_a_likely_token_still_teaches_is_not_rounded_away() -> None:
+    """1 - p, of a p that would be 1 in bfloat16."""
+    hidden_NE = torch.eye(4).bfloat16().requires_grad_()
+    scores = torch.tensor([7.0, 8.0, 9.0, 10.0])
+    weight_VE = torch.zeros(5, 4).bfloat16()
+    weight_VE[0] = scores.bfloat16()
+    targets_N = torch.zeros(4, dtype=torch.int64)
+    head = token_logprobs.Head(weight_VE, targets_N, torch.ones(4), {})
+    logprobs_N, _, _ = head.logprobs(hidden_NE, slice(0, 4))
+    (-logprobs_N.sum()).backward()
+    surprise_N = 1 - 1 / (1 + 4 * torch.exp(-scores))
+    torch.testing.assert_close(
+        hidden_NE.grad.diagonal().float(), -surprise_N * scores, rtol=2e-2, atol=0
+    )
+
+
 def test_a_teachers_likeliest_tokens_are_told_with_their_ids() -> None:
     batch, model = Batch(random_groups(1)), make_model()
     FrozenModel(copy.deepcopy(model), dtype=torch.float32, top=5).forward(batch, {"teacher_top"})

@@ -178,17 +178,18 @@ def test_in_bfloat16_both_stay_near_transformers_and_the_kernels_near_their_torc
 ):
     """As near as eight bits of mantissa keep random models, whose scores are far from tame."""
     groups = a_batch(length)
-    rounded = copy.deepcopy(model).bfloat16().float()
+    rounded = with_weights_in(torch.bfloat16, model, then=torch.float32)
     learner = LocalLearner(copy.deepcopy(model), optimizer=OptimizerSettings())
     found = torch.tensor(list(logprobs(learner, groups).values()))
     with torch.no_grad():
         expected = torch.cat(reference_logprobs(rounded, groups))
-        bf16 = torch.cat(reference_logprobs(copy.deepcopy(model).bfloat16(), groups))
+        in_bf16 = with_weights_in(torch.bfloat16, model)
+        bf16 = torch.cat(reference_logprobs(in_bf16, groups))
     near(found, expected, bf16)
     ids = groups[0].rollouts[0].trajectory.token_ids(1)
     with torch.no_grad():
         expected = rounded(torch.tensor([ids])).logits[0].log_softmax(-1)
-        bf16 = model.bfloat16()(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+        bf16 = in_bf16(torch.tensor([ids])).logits[0].float().log_softmax(-1)
     for native in (True, False):
         near(sampler_logps(model, ids, torch.bfloat16, native), expected, bf16)
 
@@ -204,6 +205,17 @@ def test_in_bfloat16_the_gradient_is_as_near_to_float32_as_that_of_transformers(
     assert error <= 2 * allowed + 0.02 * norm, (ours, theirs, norms)
 
 
+def with_weights_in(
+    dtype: torch.dtype, model: PreTrainedModel, then: torch.dtype | None = None
+) -> PreTrainedModel:
+    """A copy with rounded weights, and with the frequencies of rotations as they are: transformers
+    loads a model so, but `model.bfloat16()` rounds those, too."""
+    model = copy.deepcopy(model)
+    for parameter in model.parameters():
+        parameter.data = parameter.to(dtype).to(then or dtype)
+    return model
+
+
 def gradient_errors(
     model: PreTrainedModel, groups: list[RolloutGroup]
 ) -> tuple[float, float, float]:
@@ -212,7 +224,8 @@ def gradient_errors(
     learner = LocalLearner(copy.deepcopy(model), optimizer=OptimizerSettings())
     forward_backward(learner, groups, LOSS)
     found = {name: master.grad for name, master in learner._masters.by_name.items()}
-    exact, bf16 = copy.deepcopy(model).bfloat16().float(), copy.deepcopy(model).bfloat16()
+    exact = with_weights_in(torch.bfloat16, model, then=torch.float32)
+    bf16 = with_weights_in(torch.bfloat16, model)
     for reference in (exact, bf16):
         (-torch.cat(reference_logprobs(reference, groups)).mean()).backward()
     exact_grads, bf16_grads = (

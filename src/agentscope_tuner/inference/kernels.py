@@ -29,6 +29,8 @@ SIGNATURES = {
     "attend": "pppppplplpppllllf",
     "draw": "pppppll",
     "product": "ppppplll",
+    "tree_attend": "pppplppppppllllllf",
+    "tree_attend_backward": "ppppppplppppppplllllllf",
 }
 """Argument types by function; see `KINDS`."""
 
@@ -66,12 +68,16 @@ def product_outruns_libraries(dtype: torch.dtype) -> bool:
     """Whether `product` is faster than torch's and oneDNN's products of few rows on this processor.
 
     It is in fp32, and in bf16 where that has no matrix unit and no instruction at the rate of the
-    fp32 ones. It has not been measured on processors without AVX2.
+    fp32 ones.
     """
-    flags = cpu_flags()
-    if "avx2" not in flags or "fma" not in flags:
-        return False
-    return dtype == torch.float32 or not ("amx_bf16" in flags or _bf16_dot_at_full_rate())
+    bf16_is_faster = "amx_bf16" in cpu_flags() or _bf16_dot_at_full_rate()
+    return multiplies_at_full_rate() and (dtype == torch.float32 or not bf16_is_faster)
+
+
+def multiplies_at_full_rate() -> bool:
+    """Whether what compilers make of our products has been seen to keep up with libraries on
+    processors like this one: not measured without AVX2."""
+    return {"avx2", "fma"} <= cpu_flags()
 
 
 def cpu_flags() -> frozenset[str]:

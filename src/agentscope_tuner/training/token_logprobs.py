@@ -49,10 +49,12 @@ class Head:
         row_bytes = len(self.weight_VE) * self.weight_VE.element_size()
         return _pieces(0, len(self.targets_N), CHUNK_BYTES // row_bytes)
 
-    def blocks(self, rows: slice) -> Iterator[slice]:
-        """These rows in pieces whose float32 logits fit into `BLOCK_BYTES`."""
+    def blocks(self, rows: slice) -> Iterator[tuple[slice, slice]]:
+        """These rows in pieces whose float32 logits fit into `BLOCK_BYTES`: each among them, and
+        among all."""
         block_bytes = BLOCK_BYTES[self.weight_VE.device.type]
-        return _pieces(rows.start, rows.stop, block_bytes // (len(self.weight_VE) * 4))
+        for block in _pieces(rows.start, rows.stop, block_bytes // (len(self.weight_VE) * 4)):
+            yield slice(block.start - rows.start, block.stop - rows.start), block
 
     def logprobs(self, hidden_nE: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """ln p of these rows' targets, and the rows' entropies in nats, both [n] float32; and ln p
@@ -69,8 +71,7 @@ class Head:
         """ln p over the vocabulary [b, V] of these rows' logits, block by block in float32, -inf
         outside of the support, and where that is (None: nowhere). `scaled` gets what penalties
         scaled, by row."""
-        for block in self.blocks(rows):
-            b = slice(block.start - rows.start, block.stop - rows.start)
+        for b, block in self.blocks(rows):
             logits_bV = logits_nV[b].float()
             for row in range(block.start, block.stop):
                 if row in self.changes:
@@ -117,7 +118,9 @@ class _TokenLogprobs(torch.autograd.Function):
                 logp_bV.masked_fill_(outside_bV, 0.0)
             entropy_n[b] = -torch.linalg.vecdot(p_bV, logp_bV)
             p_nV[b] = p_bV
-        ctx.save_for_backward(hidden_nE, weight_VE, p_nV, entropy_n, others_nK)
+        told_nK = torch.cat([head.targets_N[rows, None], others_nK], 1)
+        told_p_nK = torch.cat([logprobs_n[:, None], logprobs_nK], 1).exp()
+        ctx.save_for_backward(hidden_nE, weight_VE, p_nV, entropy_n, told_nK, told_p_nK)
         ctx.head, ctx.rows, ctx.scaled = head, rows, scaled_by_row
         ctx.set_materialize_grads(False)
         return logprobs_n, entropy_n, logprobs_nK
@@ -129,31 +132,34 @@ class _TokenLogprobs(torch.autograd.Function):
         grad_entropy_n: Tensor | None,
         grad_logprobs_nK: Tensor | None,
     ) -> tuple[Tensor | None, Tensor | None, None, None]:
-        hidden_nE, weight_VE, p_nV, entropy_n, others_nK = ctx.saved_tensors
+        hidden_nE, weight_VE, grad_nV, entropy_n, told_nK, told_p_nK = ctx.saved_tensors
         head: Head = ctx.head
-        dtype = p_nV.dtype
-        targets_n1 = head.targets_N[ctx.rows, None]
-        temperatures_n1 = head.temperatures_N[ctx.rows, None]
-        told = []
+        grad_told_nK = torch.zeros_like(told_p_nK)
         if grad_logprobs_n is not None:
-            told.append((targets_n1, grad_logprobs_n[:, None].to(dtype)))
+            grad_told_nK[:, 0] = grad_logprobs_n
         if grad_logprobs_nK is not None:
-            told.append((others_nK, grad_logprobs_nK.to(dtype)))
-        slope_nV = None
-        if grad_entropy_n is not None:
-            # dH / dx_i = -p_i (ln p_i + H)
-            slope_nV = torch.xlogy(p_nV, p_nV) + p_nV * entropy_n[:, None]
-            slope_nV = (grad_entropy_n[:, None] * slope_nV).to(dtype)
-        # d ln p_t / dx_i = [i = t] - p_i, in the place of the probabilities, which nobody asks for
-        # again.
-        grad_nV = p_nV.mul_(-sum(grad_nK.sum(1, keepdim=True) for _, grad_nK in told))
-        for tokens_nK, grad_nK in told:
-            grad_nV.scatter_add_(1, tokens_nK, grad_nK)
-        if slope_nV is not None:
-            grad_nV -= slope_nV
-        grad_nV /= temperatures_n1.to(dtype)
+            grad_told_nK[:, 1:] = grad_logprobs_nK
+        # In the place of the probabilities, which nobody asks for again, and in float32 before it
+        # is rounded: a likely token's 1 - p is a small difference.
+        for b, block in head.blocks(ctx.rows):
+            kept_bV = grad_nV[b]
+            p_bV = kept_bV.float()
+            p_bV.scatter_(1, told_nK[b], told_p_nK[b])
+            slope_bV = None
+            if grad_entropy_n is not None:
+                # dH / dx_i = -p_i (ln p_i + H)
+                slope_bV = torch.xlogy(p_bV, p_bV) + p_bV * entropy_n[b, None]
+                slope_bV *= grad_entropy_n[b, None]
+            # d ln p_t / dx_i = [i = t] - p_i
+            x_bV = p_bV.mul_(-grad_told_nK[b].sum(1, keepdim=True))
+            x_bV.scatter_add_(1, told_nK[b], grad_told_nK[b])
+            if slope_bV is not None:
+                x_bV -= slope_bV
+            x_bV /= head.temperatures_N[block, None]
+            if x_bV.dtype != kept_bV.dtype:
+                kept_bV.copy_(x_bV)
         for row, (tokens_K, factor_K) in ctx.scaled.items():
-            grad_nV[row, tokens_K] *= factor_K.to(dtype)
+            grad_nV[row, tokens_K] *= factor_K.to(grad_nV.dtype)
         grad_weight_VE = None
         if ctx.needs_input_grad[1]:
             grad_weight_VE = _weight_gradient(head.weight_VE, grad_nV, hidden_nE)

@@ -1,6 +1,7 @@
 """Attention in which a token sees its ancestors, forward and backward.
 
-Plain batched matrix products over the tiles of a `TreeLayout`. Probabilities are computed again in
+Our own kernel where it serves (`tree_kernel`), else plain batched matrix products over the tiles of
+a `TreeLayout`. Probabilities are computed again in
 the backward pass, so nothing of the size of queries times keys is kept. The function is registered
 with transformers under `NAME`: every decoder that routes its attention through
 `ALL_ATTENTION_FUNCTIONS` and passes its keyword arguments down takes it.
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from agentscope_tuner.training.tree_kernel import KernelAttention, kernel_for
 from agentscope_tuner.training.tree_layout import TileBatch, TreeLayout
 
 NAME = "agentscope_tuner_tree"
@@ -39,11 +41,17 @@ def tree_attention(
     What transformers passes besides (`attention_mask`, dropout) says nothing about a pack.
     """
     rows = [x[0].transpose(0, 1).contiguous() for x in (query, key, value)]
-    out_THD = _TreeAttention.apply(*rows, tree.batches(sliding_window), scaling)
+    out_THD: Tensor
+    if (library := kernel_for(query)) is not None:
+        out_THD = KernelAttention.apply(*rows, tree.runs(sliding_window), scaling, library)
+    else:
+        out_THD = PlainAttention.apply(*rows, tree.batches(sliding_window), scaling)
     return out_THD[None], None
 
 
-class _TreeAttention(torch.autograd.Function):
+class PlainAttention(torch.autograd.Function):
+    """Query [T, H, D], key and value [T, HK, D] -> [T, H, D]."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -53,6 +61,7 @@ class _TreeAttention(torch.autograd.Function):
         batches: list[TileBatch],
         scale: float,
     ) -> Tensor:
+        """Attend."""
         out_THD = torch.empty_like(query_THD)
         for batch in batches:
             tiles = _Tiles(batch, query_THD, key_THD, value_THD)
@@ -63,6 +72,7 @@ class _TreeAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_THD: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """The gradients of query, key and value."""
         query_THD, key_THD, value_THD = ctx.saved_tensors
         grad_query_THD = torch.empty_like(query_THD)
         # A key's gradient comes from many tiles: added up in float32.

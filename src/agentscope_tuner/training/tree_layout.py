@@ -1,8 +1,9 @@
-"""Who sees whom in a pack, cut into batches of equal shape for matrix products.
+"""Who sees whom in a pack, cut into tiles.
 
 The row is cut into tiles of consecutive queries. A tile takes the keys that any of its queries can
 see, which preorder keeps in a few contiguous runs, under a mask of its own; other branches are
-never computed, so the cost follows the tree and not the square of the row.
+never computed, so the cost follows the tree and not the square of the row. Our own kernel takes
+tiles by their runs; for plain matrix products they are gathered to batches of equal shape.
 
 Shapes: T tokens of the row; a batch has n tiles of B queries and K keys each.
 """
@@ -10,6 +11,7 @@ Shapes: T tokens of the row; a batch has n tiles of B queries and K keys each.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +23,9 @@ from agentscope_tuner.training.pack import Ints, Pack
 
 TILE = 64
 """Queries of a tile: enough for an efficient product, few enough to skip other branches."""
+
+LEAST = 16
+"""Queries of a tile at least, before it ends where its branch does."""
 
 KEY_STEP = 32
 """Keys are filled up to a multiple of this, so that tiles of similar length share a batch."""
@@ -52,13 +57,27 @@ class TileBatch:
 
 
 @dataclass(slots=True)
+class TileRuns:
+    """All tiles, on the CPU: n of them with m runs of keys."""
+
+    tiles_n4: Tensor
+    """First query, number of queries, first of its runs, number of runs."""
+    runs_m2: Tensor
+    """First key and the one behind the last."""
+    subtree_end_T: Tensor
+    position_ids_T: Tensor
+    window: int | None
+
+
+@dataclass(slots=True)
 class TreeLayout:
-    """The batches of a pack, made once for each sliding window that the model's layers have."""
+    """The tiles of a pack, made once for each sliding window that the model's layers have."""
 
     position_ids_T: Ints
     subtree_end_T: Ints
     device: torch.device
     _batches: dict[int | None, list[TileBatch]] = field(default_factory=dict)
+    _runs: dict[int | None, TileRuns] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pack: Pack, device: torch.device) -> TreeLayout:
@@ -71,12 +90,40 @@ class TreeLayout:
             self._batches[window] = self._make_batches(window)
         return self._batches[window]
 
+    def runs(self, window: int | None = None) -> TileRuns:
+        """The same as runs of keys."""
+        if window not in self._runs:
+            tiles, runs = [], []
+            for queries_B, keys in self._tiles(window):
+                found = _runs(len(tiles), keys)
+                tiles.append((queries_B[0], len(queries_B), len(runs), len(found)))
+                runs.extend((run.start, run.end) for run in found)
+            self._runs[window] = TileRuns(
+                tiles_n4=torch.tensor(tiles),
+                runs_m2=torch.tensor(runs),
+                subtree_end_T=torch.from_numpy(self.subtree_end_T),
+                position_ids_T=torch.from_numpy(self.position_ids_T),
+                window=window,
+            )
+        return self._runs[window]
+
+    def _tiles(self, window: int | None) -> Iterator[tuple[Ints, Ints]]:
+        """Each tile's queries and keys."""
+        depth_T = self.position_ids_T
+        branches = np.flatnonzero(np.diff(depth_T) != 1) + 1
+        start = 0
+        while start < len(depth_T):
+            end = min(start + TILE, len(depth_T))
+            # Another branch's queries see other keys.
+            if len(at := branches[np.searchsorted(branches, start + LEAST) :]):
+                end = min(end, int(at[0]))
+            queries_B = np.arange(start, end)
+            yield queries_B, self._visible(queries_B, window)
+            start = end
+
     def _make_batches(self, window: int | None) -> list[TileBatch]:
-        length = len(self.position_ids_T)
         by_shape: dict[tuple[int, int], list[tuple[Ints, Ints]]] = defaultdict(list)
-        for start in range(0, length, TILE):
-            queries_B = np.arange(start, min(start + TILE, length))
-            keys = self._visible(queries_B, window)
+        for queries_B, keys in self._tiles(window):
             keys_filled = -(-len(keys) // KEY_STEP) * KEY_STEP
             by_shape[len(queries_B), keys_filled].append((queries_B, keys))
         batches = []

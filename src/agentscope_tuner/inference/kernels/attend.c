@@ -14,30 +14,6 @@ typedef struct {
     int64_t first[MAX_ROWS], end[MAX_ROWS]; /* the positions that a row sees */
 } rows;
 
-static inline floats exps(floats x) {
-    float y[LANES];
-    memcpy(y, &x, sizeof x);
-#pragma omp simd
-    for (int i = 0; i < LANES; i++) y[i] = exp_clamped(y[i]);
-    return load_floats(y);
-}
-
-static inline float largest(floats x) {
-    float y[LANES];
-    memcpy(y, &x, sizeof x);
-    for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++) y[i] = y[i] > y[i + width] ? y[i] : y[i + width];
-    return y[0];
-}
-
-static inline float total(floats x) {
-    float y[LANES];
-    memcpy(y, &x, sizeof x);
-    for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++) y[i] += y[i + width];
-    return y[0];
-}
-
 /* Set what lies outside [from, to) to a value. */
 static void hide(floats *s, int64_t tokens, int64_t from, int64_t to, float value) {
     float *x = (float *)s;

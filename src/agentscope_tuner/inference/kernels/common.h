@@ -118,3 +118,27 @@ static inline float exp_clamped(float x) {
     memcpy(&p, &bits, 4);
     return p;
 }
+
+static inline floats exps(floats x) {
+    float y[LANES];
+    memcpy(y, &x, sizeof x);
+#pragma omp simd
+    for (int i = 0; i < LANES; i++) y[i] = exp_clamped(y[i]);
+    return load_floats(y);
+}
+
+static inline float largest(floats x) {
+    float y[LANES];
+    memcpy(y, &x, sizeof x);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) y[i] = y[i] > y[i + width] ? y[i] : y[i + width];
+    return y[0];
+}
+
+static inline float total(floats x) {
+    float y[LANES];
+    memcpy(y, &x, sizeof x);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) y[i] += y[i + width];
+    return y[0];
+}
