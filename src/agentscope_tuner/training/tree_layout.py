@@ -93,10 +93,11 @@ class TreeLayout:
     def runs(self, window: int | None = None) -> TileRuns:
         """The same as runs of keys."""
         if window not in self._runs:
-            tiles, runs = [], []
+            tiles: list[tuple[int, int, int, int]] = []
+            runs: list[tuple[int, int]] = []
             for queries_B, keys in self._tiles(window):
                 found = _runs(len(tiles), keys)
-                tiles.append((queries_B[0], len(queries_B), len(runs), len(found)))
+                tiles.append((int(queries_B[0]), len(queries_B), len(runs), len(found)))
                 runs.extend((run.start, run.end) for run in found)
             self._runs[window] = TileRuns(
                 tiles_n4=torch.tensor(tiles),
