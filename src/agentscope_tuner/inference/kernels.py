@@ -45,7 +45,7 @@ def compiled(dtype: torch.dtype, without: tuple[str, ...] = ()) -> ctypes.CDLL |
     """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        log.warning("no C compiler (cc, gcc or $CC): sampling on this CPU will be slow")
+        log.warning("no C compiler (cc, gcc or $CC): sampling and learning will be slow")
         return None
     flags = (*FLAGS, *ELEMENTS[dtype])
     if platform.machine() == "x86_64":
@@ -80,6 +80,7 @@ def multiplies_at_full_rate() -> bool:
     return {"avx2", "fma"} <= cpu_flags()
 
 
+@functools.cache
 def cpu_flags() -> frozenset[str]:
     """What Linux says that the processor has."""
     lines = (line.partition(":") for line in _cpu_lines())
@@ -109,7 +110,7 @@ def _compile(compiler: str, flags: tuple[str, ...], target: Path) -> bool:
         ):
             done = subprocess.run(step, cwd=building, capture_output=True, text=True)
             if done.returncode:
-                log.warning("no CPU kernels, sampling will be slow: %s", done.stderr.strip())
+                log.warning("no CPU kernels, sampling and learning will be slow: %s", done.stderr.strip())
                 return False
         (building / "native.so").rename(target)
     return True

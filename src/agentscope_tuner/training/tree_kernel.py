@@ -9,6 +9,7 @@ Shapes: as in `tree_attention`.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from typing import Any
 
@@ -24,8 +25,13 @@ KEYS = 64
 
 def kernel_for(query: Tensor) -> ctypes.CDLL | None:
     """The kernel's library, where it serves."""
-    suits = query.device.type == "cpu" and query.dtype in ELEMENTS and multiplies_at_full_rate()
-    return compiled(query.dtype) if suits else None
+    return _library(query.device.type, query.dtype)
+
+
+@functools.cache
+def _library(device_type: str, dtype: torch.dtype) -> ctypes.CDLL | None:
+    serves = device_type == "cpu" and dtype in ELEMENTS and multiplies_at_full_rate()
+    return compiled(dtype) if serves else None
 
 
 class KernelAttention(torch.autograd.Function):

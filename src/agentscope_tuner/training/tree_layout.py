@@ -102,8 +102,8 @@ class TreeLayout:
             self._runs[window] = TileRuns(
                 tiles_n4=torch.tensor(tiles),
                 runs_m2=torch.tensor(runs),
-                subtree_end_T=torch.from_numpy(self.subtree_end_T),
-                position_ids_T=torch.from_numpy(self.position_ids_T),
+                subtree_end_T=torch.from_numpy(np.ascontiguousarray(self.subtree_end_T)),
+                position_ids_T=torch.from_numpy(np.ascontiguousarray(self.position_ids_T)),
                 window=window,
             )
         return self._runs[window]
