@@ -62,6 +62,8 @@ class Decoder:
         self.ops = choose_ops(self.architecture, rotary, dtype, device, deterministic=deterministic)
         self._deterministic = deterministic
         self._layers: list[Layer] = []
+        self.weight_bytes = 0
+        """Of the weights that were loaded last."""
 
     @torch.inference_mode()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -73,15 +75,17 @@ class Decoder:
         products of other layers are in any case.
         """
         self._layers.clear()  # so that there are never two of them
+        self.weight_bytes = 0
         arch = self.architecture
         embedding = next(name for name in weights if name.endswith("embed_tokens.weight"))
         prefix = embedding.removesuffix("embed_tokens.weight")
 
-        def get(name: str) -> Tensor:
-            return weights[name].detach().to(self.device, self.dtype)
+        def get(name: str, *, copy: bool = False) -> Tensor:
+            weight = weights[name].detach().to(self.device, self.dtype, copy=copy)
+            self.weight_bytes += weight.nbytes
+            return weight
 
-        def own(name: str) -> Tensor:
-            return weights[name].detach().to(self.device, self.dtype, copy=True)
+        own = functools.partial(get, copy=True)
 
         def norm(name: str) -> Tensor | None:
             if name not in weights:
