@@ -110,7 +110,8 @@ def _compile(compiler: str, flags: tuple[str, ...], target: Path) -> bool:
         ):
             done = subprocess.run(step, cwd=building, capture_output=True, text=True)
             if done.returncode:
-                log.warning("no CPU kernels, sampling and learning will be slow: %s", done.stderr.strip())
+                reason = done.stderr.strip()
+                log.warning("no CPU kernels, sampling and learning will be slow: %s", reason)
                 return False
         (building / "native.so").rename(target)
     return True
