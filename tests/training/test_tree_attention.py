@@ -133,7 +133,7 @@ def test_no_two_heads_share_their_scores_at_any_length(length, heads, how):
     compare(length, heads, 16, None, 0.05, seed=3, how=how)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     length=st.sampled_from(LENGTHS),
     heads=st.sampled_from(HEADS),
