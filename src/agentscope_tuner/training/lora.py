@@ -9,16 +9,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from agentscope_tuner.errors import InputError
+
+if TYPE_CHECKING:  # a third of a second, of no use to a run without adapters
+    from peft import PeftModel
+    from peft.tuners.lora import Linear
 
 ADAPTER = "default"
 
@@ -42,6 +44,8 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
 
     Raises InputError for targets that are no linear layers between embedding and head.
     """
+    from peft import LoraConfig, get_peft_model
+
     targets = settings.target_modules
     _check_targets(model, targets)
     config = LoraConfig(
@@ -94,9 +98,15 @@ def _fitting(targets: str | tuple[str, ...], names: Iterable[str]) -> dict[str, 
 def add_in_place(model: nn.Module) -> None:
     """Let adapted layers add what their adapter gives where the layer's own result is."""
     for module in model.modules():
-        if isinstance(module, Linear):
+        if _is_adapted(module):
             layer: Any = module
             layer.forward = MethodType(_adapted_linear, layer)
+
+
+def _is_adapted(module: nn.Module) -> TypeGuard[Linear]:
+    from peft.tuners.lora import Linear
+
+    return isinstance(module, Linear)
 
 
 def _adapted_linear(self: Linear, x: Tensor) -> Tensor:
@@ -174,7 +184,7 @@ class MergedWeights(Mapping[str, Tensor]):
         self._adapted = {
             f"{name}.weight": module
             for name, module in model.named_modules()
-            if isinstance(module, Linear)
+            if _is_adapted(module)
         }
         self._weight_of = weight_of
         self._delta_of = delta_of
