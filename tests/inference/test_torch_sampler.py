@@ -2,15 +2,13 @@
 
 import asyncio
 
-import psutil
 import pytest
 import torch
 from tiny_models import random_prompts, reference_greedy, tiny_model
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from agentscope_tuner.errors import RunError
-from agentscope_tuner.heap import keep_freed_memory
-from agentscope_tuner.inference import decoder, model_runner
+from agentscope_tuner.inference import decoder
 from agentscope_tuner.inference.base import SamplingParams
 from agentscope_tuner.inference.linear import Product
 from agentscope_tuner.inference.torch_sampler import TorchSampler
@@ -118,7 +116,7 @@ async def test_new_weights_change_the_answers_and_drop_the_cache(model, make_sam
 
 def test_a_tied_head_and_its_embedding_are_one_tensor_without_our_product(monkeypatch):
     given, tied = [], tiny_model("qwen2")
-    monkeypatch.setattr(decoder, "suits_product", lambda weight: False)
+    monkeypatch.setattr(decoder, "suits_product", lambda *_: False)
     monkeypatch.setattr(decoder, "pack_linear", lambda weight, *_, **__: given.append(weight))
     made = decoder.Decoder(
         tied.config, dtype=torch.float32, device=torch.device("cpu"), max_length=8
@@ -144,25 +142,6 @@ async def test_a_sampler_that_rests_holds_no_weights_and_answers_with_the_next(m
     after = await waiting
     assert (before.version, after.version) == (0, 1)
     assert after.token_ids == reference_greedy(updated, PROMPT, 30)
-
-
-@pytest.mark.parametrize("large", [True, False])
-async def test_free_memory_is_given_back_before_large_weights_are_loaded(
-    model, make_sampler, monkeypatch, large
-):
-    """Which makes room in it that can be seen from outside."""
-    monkeypatch.setattr(model_runner, "LARGE_BYTES", 1 if large else 10**9)
-    keep_freed_memory()
-    sampler = make_sampler()
-    assert sampler._runner.decoder.weight_bytes >= sum(p.nbytes for p in model.parameters())
-    # What lies between is held, so that the pieces do not become one that ends the heap.
-    pieces = [torch.ones(2**20) for _ in range(64)]
-    del pieces[::2]
-    before = psutil.Process().memory_info().rss
-    await sampler.load_weights(model.state_dict(), version=1)
-    given_back = before - psutil.Process().memory_info().rss
-    assert (given_back > 60e6) == large
-    del pieces
 
 
 async def test_a_sampler_that_rests_can_be_closed(make_sampler):

@@ -4,6 +4,7 @@ import copy
 import math
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 from peft import PeftModel
@@ -316,6 +317,21 @@ def test_an_adapter_is_merged_when_its_weight_is_asked_for(llama):
     train(learner, 1)
     assert not torch.equal(weights[name], before)
     assert torch.equal(weights[name], learner.weights()[name])
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_free_memory_is_given_back_before_large_weights_are_handed_over(llama, monkeypatch, large):
+    """Which makes room that can be seen from outside."""
+    monkeypatch.setattr(f"{LocalLearner.__module__}.LARGE_BYTES", 1 if large else 10**9)
+    learner = make_learner(llama)
+    # What lies between is held, so that the pieces do not become one that ends the heap.
+    pieces = [torch.ones(2**20) for _ in range(64)]
+    del pieces[::2]
+    before = psutil.Process().memory_info().rss
+    learner.weights()
+    given_back = before - psutil.Process().memory_info().rss
+    assert (given_back > 60e6) == large
+    del pieces
 
 
 def test_saving_an_adapter_that_is_not_there_is_refused(llama, tmp_path):

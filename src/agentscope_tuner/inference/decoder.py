@@ -62,8 +62,6 @@ class Decoder:
         self.ops = choose_ops(self.architecture, rotary, dtype, device, deterministic=deterministic)
         self._deterministic = deterministic
         self._layers: list[Layer] = []
-        self.weight_bytes = 0
-        """Of the weights that were loaded last."""
 
     @torch.inference_mode()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -75,15 +73,12 @@ class Decoder:
         products of other layers are in any case.
         """
         self._layers.clear()  # so that there are never two of them
-        self.weight_bytes = 0
         arch = self.architecture
         embedding = next(name for name in weights if name.endswith("embed_tokens.weight"))
         prefix = embedding.removesuffix("embed_tokens.weight")
 
         def get(name: str, *, copy: bool = False) -> Tensor:
-            weight = weights[name].detach().to(self.device, self.dtype, copy=copy)
-            self.weight_bytes += weight.nbytes
-            return weight
+            return weights[name].detach().to(self.device, self.dtype, copy=copy)
 
         own = functools.partial(get, copy=True)
 
@@ -130,9 +125,8 @@ class Decoder:
         tied = "lm_head.weight" not in weights
         head = embedding if tied else "lm_head.weight"
         # The largest of all weights: not copied once more where the product does it.
-        head_VE = get(head)
-        if not suits_product(head_VE):
-            head_VE = own(head)
+        copied = suits_product(arch.hidden_size, self.dtype, self.device)
+        head_VE = get(head) if copied else own(head)
         self._head = pack(head_VE)
         self._embed: Callable[[Tensor], Tensor]
         if tied and isinstance(self._head, Product):

@@ -34,7 +34,7 @@ def pack_linear(
         bias_O: The bias, if there is one.
         deterministic: A row of the result depends on the same row alone, to the last bit.
     """
-    if suits_product(weight_OI):
+    if suits_product(weight_OI.shape[1], weight_OI.dtype, weight_OI.device):
         library = compiled(weight_OI.dtype)
         assert library is not None
         return Product(library, weight_OI, bias_O)
@@ -51,14 +51,14 @@ def pack_linear(
     return in_blocks(linear) if deterministic else linear
 
 
-def suits_product(weight: Tensor) -> bool:
-    """Whether our own product is there and the fastest for a weight."""
+def suits_product(inputs: int, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether our own product is there and the fastest for a weight with that many inputs."""
     return (
-        weight.dtype in ELEMENTS
-        and weight.device.type == "cpu"
-        and weight.shape[1] % 2 == 0
-        and product_outruns_libraries(weight.dtype)
-        and compiled(weight.dtype) is not None
+        dtype in ELEMENTS
+        and device.type == "cpu"
+        and inputs % 2 == 0
+        and product_outruns_libraries(dtype)
+        and compiled(dtype) is not None
     )
 
 

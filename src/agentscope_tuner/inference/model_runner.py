@@ -10,7 +10,6 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.heap import give_back_freed_memory
 from agentscope_tuner.inference.batch import Batch, Span
 from agentscope_tuner.inference.cache import KVCache
 from agentscope_tuner.inference.decoder import Decoder
@@ -23,10 +22,6 @@ from agentscope_tuner.inference.scheduler import Scheduler
 
 CACHE_SHARE = 0.1
 """Part of the free memory that the cache may take if nothing is said."""
-LARGE_BYTES = 10**9
-"""Weights before which what a learner has freed and kept is given back: it lies in holes that they
-do not fit into. With smaller ones it costs a hundredth of a step and more, until a learner has its
-memory again, and saves 3% of 135M's."""
 
 
 class ModelRunner:
@@ -95,8 +90,6 @@ class ModelRunner:
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Take new weights and forget all cached keys and values. No request may be running."""
-        if self.decoder.weight_bytes >= LARGE_BYTES:
-            give_back_freed_memory()
         self.decoder.load(weights)
         self.scheduler.reset(PagePool(self._pages))
         self.version = version
