@@ -8,7 +8,6 @@ kernel can stop and go on without changing a bit of the result.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,10 +17,9 @@ from torch import Tensor
 from agentscope_tuner.inference.batch import Batch, Span
 from agentscope_tuner.inference.pages import PAGE_TOKENS
 
-BLOCK_PAGES = 8
-"""As in `kernels/attend.c`."""
-ROWS = 12
-"""Rows (a token's one query head) that the kernel takes at once."""
+BLOCK_PAGES, ROWS = 8, 48
+"""As in `kernels/attend.c`: pages that a tile's rows (a token's one query head) read together, and
+how many rows of a key-value head these are at most."""
 TO_THE_END = 2**30
 
 
@@ -53,7 +51,7 @@ class Tiles:
     def build(cls, batch: Batch, heads: int, kv_heads: int, head_dim: int) -> Tiles:
         """Cut a batch's attention."""
         group = heads // kv_heads
-        size = math.lcm(ROWS, group) // group
+        size = ROWS // group
         levels, order = list[Tensor](), list[int]()
         for runs in run_levels(batch):
             tiles = []

@@ -2,14 +2,18 @@
 #include "dots.h"
 
 #define BLOCK_PAGES 8
-#define BLOCK (BLOCK_PAGES * N) /* tokens */
+#define BLOCK (BLOCK_PAGES * N) /* tokens: in fp32 their keys and values fill the first cache */
+#define TILE_ROWS 48
+#define MAX_BANDS (TILE_ROWS / MAX_ROWS)
+#define FEW 4 /* rows, with which a page takes longer to read than to compute */
 
 /* A few rows (each a token's one query head) on their way through the keys, with a running maximum
  * (Milakov and Gimelshein 2018). What happens to a row depends on its own context only, block by
  * block from the beginning: never on which rows are beside it, nor on where the way is interrupted. */
 typedef struct {
+    int64_t R, from, to; /* rows, and the pages that some of them see */
     operand query[MAX_HEAD * MAX_ROWS];
-    floats acc[MAX_ROWS][MAX_HEAD / LANES];
+    float acc[MAX_ROWS * MAX_HEAD]; /* [R][D] */
     float max[MAX_ROWS], sum[MAX_ROWS];
     int64_t first[MAX_ROWS], end[MAX_ROWS]; /* the positions that a row sees */
 } rows;
@@ -45,83 +49,169 @@ static float weigh(floats *s, int64_t tokens, int64_t from, int64_t to, float *m
     return shrink;
 }
 
-/* Take R rows through the pages [from, to) of one key-value head; V vectors of tokens at
- * once. */
-static inline __attribute__((always_inline)) void pass(const int R, const int V, rows *x,
-                                                       const element *keys, const element *values,
-                                                       const int32_t *pages, int64_t stride,
-                                                       int64_t from, int64_t to, int64_t D,
-                                                       float scale) {
-    floats scores[MAX_ROWS][BLOCK / LANES];
-    for (int64_t block = from; block < to; block += BLOCK_PAGES) {
-        int64_t count = to - block < BLOCK_PAGES ? to - block : BLOCK_PAGES;
-        int64_t last = count * PARTS - 1;
-        for (int64_t p = 0; p <= last; p += V) {
-            floats sums[MAX_ROWS][MAX_VECTORS];
-            const element *vectors[MAX_VECTORS];
+/* acc[R][D] = shrink[R] acc + weights[R][tokens of `count` pages] values, from column *d on as far as
+ * V vectors of columns at once go. */
+static inline __attribute__((always_inline)) void add_values(
+    const int R, const int V, int64_t *d, float *acc, const float *shrink,
+    floats scores[][BLOCK / LANES], const element *values, const int32_t *pages, int64_t count,
+    int64_t stride, int64_t D) {
+    if (V < PACK || !FIT(R, V)) return;
+    for (; *d + V * LANES <= D; *d += V * LANES) {
+        floats sums[MAX_ROWS][MAX_VECTORS];
 #pragma GCC unroll 16
-            for (int v = 0; v < V; v++) {
-                int64_t at = p + v < last ? p + v : last; /* beyond it: computed, and not used */
-                vectors[v] = keys + pages[block + at / PARTS] * stride + at % PARTS * LANES * PACK;
-#pragma GCC unroll 16
-                for (int r = 0; r < R; r++) sums[r][v] = (floats){0};
-            }
-            dots(R, V, x->query, vectors, D / PACK, sums);
+        for (int r = 0; r < R; r++)
 #pragma GCC unroll 16
             for (int v = 0; v < V; v++)
+                sums[r][v] = load_floats(acc + r * D + *d + v * LANES) * shrink[r];
+        for (int64_t p = 0; p < count; p++) {
+            const element *value = values + pages[p] * stride + *d;
+            if (R <= FEW && *d == 0 && p + 1 < count) /* processors follow no table of pages */
+                for (int64_t i = 0; i < N * D; i += 64 / (int64_t)sizeof *value)
+                    __builtin_prefetch(values + pages[p + 1] * stride + i);
+            for (int64_t j = 0; j < N; j++, value += D) {
+                floats x[MAX_VECTORS];
 #pragma GCC unroll 16
-                for (int r = 0; r < R; r++) scores[r][p + v] = sums[r][v] * scale;
-        }
-        float shrink[MAX_ROWS];
-        for (int r = 0; r < R; r++)
-            shrink[r] = weigh(scores[r], count * N, x->first[r] - block * N, x->end[r] - block * N,
-                              x->max + r, x->sum + r);
-        for (int64_t c = 0; c < D / LANES; c += PACK) {
-            floats acc[MAX_ROWS][PACK];
+                for (int v = 0; v < V; v++)
+                    x[v] = part(load_words(value + v / PACK * PACK * LANES), v % PACK);
 #pragma GCC unroll 16
-            for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-                for (int i = 0; i < PACK; i++) acc[r][i] = x->acc[r][c + i] * shrink[r];
-            for (int64_t p = 0; p < count; p++) {
-                const element *value = values + pages[block + p] * stride + c * LANES;
-                for (int64_t j = 0; j < N; j++) {
-                    words word = load_words(value + j * D);
+                for (int r = 0; r < R; r++) {
+                    floats weight = all(((const float *)scores[r])[p * N + j]);
 #pragma GCC unroll 16
-                    for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-                        for (int i = 0; i < PACK; i++)
-                            acc[r][i] = fused(all(((const float *)scores[r])[p * N + j]),
-                                              part(word, i), acc[r][i]);
+                    for (int v = 0; v < V; v++)
+                        sums[r][v] = fused(weight, x[v], sums[r][v]);
                 }
             }
+        }
 #pragma GCC unroll 16
-            for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-                for (int i = 0; i < PACK; i++) x->acc[r][c + i] = acc[r][i];
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 16
+            for (int v = 0; v < V; v++)
+                memcpy(acc + r * D + *d + v * LANES, &sums[r][v], sizeof *sums[r]);
+    }
+}
+
+/* scores[R][tokens of `count` pages] = scale * R rows times keys, V vectors of tokens at once. */
+static inline __attribute__((always_inline)) void times_keys(
+    const int R, const int V, const operand *query, floats scores[][BLOCK / LANES],
+    const element *keys, const int32_t *pages, int64_t count, int64_t stride, int64_t D,
+    float scale) {
+    int64_t last = count * PARTS - 1;
+    for (int64_t p = 0; p <= last; p += V) {
+        floats sums[MAX_ROWS][MAX_VECTORS];
+        const element *vectors[MAX_VECTORS];
+#pragma GCC unroll 16
+        for (int v = 0; v < V; v++) {
+            int64_t at = p + v < last ? p + v : last; /* beyond it: computed, and not used */
+            vectors[v] = keys + pages[at / PARTS] * stride + at % PARTS * LANES * PACK;
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) sums[r][v] = (floats){0};
+        }
+        dots(R, V, query, vectors, D / PACK, sums);
+#pragma GCC unroll 16
+        for (int v = 0; v < V; v++)
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) scores[r][p + v] = sums[r][v] * scale;
+    }
+}
+
+#define KEYS(R)                                                                                \
+    case R:                                                                                    \
+        times_keys(R, FIT(R, 4) ? 4 : 2, x->query, scores, keys, pages, count, stride, D, scale); \
+        break;
+#define VALUES(R)                                                                              \
+    case R:                                                                                    \
+        add_values(R, 8, &d, x->acc, shrink, scores, values, pages, count, stride, D);         \
+        add_values(R, 4, &d, x->acc, shrink, scores, values, pages, count, stride, D);         \
+        add_values(R, 2, &d, x->acc, shrink, scores, values, pages, count, stride, D);         \
+        add_values(R, 1, &d, x->acc, shrink, scores, values, pages, count, stride, D);         \
+        break;
+#if MAX_ROWS > 6
+#define CASES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#else
+#define CASES(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#endif
+
+/* Two functions, as there are not registers enough for what both would hold. */
+static __attribute__((noinline)) void score(const rows *x, floats scores[][BLOCK / LANES],
+                                            const element *keys, const int32_t *pages,
+                                            int64_t count, int64_t stride, int64_t D, float scale) {
+    switch (x->R) { CASES(KEYS) }
+}
+
+static __attribute__((noinline)) void add(rows *x, floats scores[][BLOCK / LANES],
+                                          const float *shrink, const element *values,
+                                          const int32_t *pages, int64_t count, int64_t stride,
+                                          int64_t D) {
+    int64_t d = 0;
+    switch (x->R) { CASES(VALUES) }
+}
+
+/* Take rows through `count` pages of one key-value head, from page `at` of a sequence on. */
+static void pass(rows *x, const element *keys, const element *values, const int32_t *pages,
+                 int64_t stride, int64_t at, int64_t count, int64_t D, float scale) {
+    floats scores[MAX_ROWS][BLOCK / LANES];
+    float shrink[MAX_ROWS];
+    score(x, scores, keys, pages, count, stride, D, scale);
+    for (int64_t r = 0; r < x->R; r++)
+        shrink[r] = weigh(scores[r], count * N, x->first[r] - at * N, x->end[r] - at * N,
+                          x->max + r, x->sum + r);
+    add(x, scores, shrink, values, pages, count, stride, D);
+}
+
+/* A token's query head is a row; `start`, the first of them in a tile of key-value head k. */
+typedef struct {
+    const int32_t *tokens;
+    int64_t start, k, group, H;
+} place;
+
+static int64_t token_of(const place *p, int64_t r) { return p->tokens[(p->start + r) / p->group]; }
+static int64_t head_of(const place *p, int64_t r) {
+    return p->k * p->group + (p->start + r) % p->group;
+}
+
+/* Begin, or go on with what an earlier part has left in `state`. */
+static void begin(rows *x, const place *p, const element *qkv, const int64_t *positions,
+                  const float *state, int resumed, int64_t row, int64_t D, int64_t window) {
+    x->from = INT64_MAX, x->to = 0;
+    for (int64_t r = 0; r < x->R; r++) {
+        int64_t t = token_of(p, r), h = head_of(p, r);
+        x->end[r] = positions[t] + 1;
+        x->first[r] = window && window < x->end[r] ? x->end[r] - window : 0;
+        x->from = x->first[r] < x->from ? x->first[r] : x->from;
+        x->to = x->end[r] > x->to ? x->end[r] : x->to;
+        lay_out(x->query, x->R, r, qkv + t * row + h * D, D);
+        const float *left = state + (t * p->H + h) * (D + 2);
+        if (resumed) memcpy(x->acc + r * D, left, D * sizeof *left);
+        else memset(x->acc + r * D, 0, D * sizeof *left);
+        x->max[r] = resumed ? left[D] : -INFINITY, x->sum[r] = resumed ? left[D + 1] : 0;
+    }
+    x->from = x->from / BLOCK * BLOCK_PAGES, x->to = (x->to + N - 1) / N;
+}
+
+/* Write the result, or leave what there is in `state`. */
+static void finish(rows *x, const place *p, float *state, int last, element *out, int64_t D) {
+    for (int64_t r = 0; r < x->R; r++) {
+        int64_t at = token_of(p, r) * p->H + head_of(p, r);
+        float *left = state + at * (D + 2), *acc = x->acc + r * D;
+        if (last) {
+            for (int64_t d = 0; d < D; d += LANES * PACK) {
+                floats y[PACK];
+                for (int i = 0; i < PACK; i++) y[i] = load_floats(acc + d + i * LANES) / x->sum[r];
+                words joined = join(y);
+                memcpy(out + at * D + d, &joined, sizeof joined);
+            }
+        } else {
+            memcpy(left, acc, D * sizeof *left);
+            left[D] = x->max[r], left[D + 1] = x->sum[r];
         }
     }
 }
 
-#define CASE(R)                                                                          \
-    case R:                                                                              \
-        pass(R, FIT(R, 4) ? 4 : 2, x, keys, values, pages, stride, from, to, D, scale); \
-        break;
-
-static void pass_rows(int64_t R, rows *x, const element *keys, const element *values,
-                      const int32_t *pages, int64_t stride, int64_t from, int64_t to, int64_t D,
-                      float scale) {
-    switch (R) {
-        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
-#if MAX_ROWS > 6
-        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
-#endif
-    }
-}
-
-/* Each tile is (first, count, from, to, last): the tokens order[first .. first + count) attend to
- * pages [from, to) of the first one's span, `to` cut where the context of all of them ends. A part
- * begins at a block; what a part that is not a token's last leaves behind is in `state`
- * [T, H, D + 2]. Tokens see `window` positions back; 0: all. */
+/* Each tile is (first, count, from, to, last): the tokens order[first .. first + count), at most
+ * TILE_ROWS rows of a key-value head, attend to pages [from, to) of the first one's span, `to` cut
+ * where the context of all of them ends. A block of pages is read once for all rows. A part begins at
+ * a block; what a part that is not a token's last leaves behind is in `state` [T, H, D + 2]. Tokens
+ * see `window` positions back; 0: all. */
 void attend(const element *qkv, const element *keys, const element *values,
             const int64_t *positions, const int64_t *span, const int32_t *pages,
             int64_t pages_a_span, const int32_t *tiles, int64_t count, const int32_t *order,
@@ -134,44 +224,25 @@ void attend(const element *qkv, const element *keys, const element *values,
             const int32_t *tile = tiles + u * 5, *tokens = order + tile[0];
             const int32_t *table = pages + span[tokens[0]] * pages_a_span;
             int64_t heads = tile[1] * group, bands = (heads + MAX_ROWS - 1) / MAX_ROWS;
-            int64_t size = (heads + bands - 1) / bands;
-            for (int64_t start = 0; start < heads; start += size) {
-                rows x;
-                int64_t R = heads - start < size ? heads - start : size, from = INT64_MAX, to = 0;
-                for (int64_t r = 0; r < R; r++) {
-                    int64_t t = tokens[(start + r) / group], h = k * group + (start + r) % group;
-                    x.end[r] = positions[t] + 1;
-                    x.first[r] = window && window < x.end[r] ? x.end[r] - window : 0;
-                    from = x.first[r] < from ? x.first[r] : from;
-                    to = x.end[r] > to ? x.end[r] : to;
-                    lay_out(x.query, R, r, qkv + t * row + h * D, D);
-                    const float *left = state + (t * H + h) * (D + 2);
-                    if (tile[2]) {
-                        memcpy(x.acc[r], left, D * sizeof *left);
-                        x.max[r] = left[D], x.sum[r] = left[D + 1];
-                    } else {
-                        memset(x.acc[r], 0, D * sizeof *left);
-                        x.max[r] = -INFINITY, x.sum[r] = 0;
-                    }
-                }
-                from = from / BLOCK * BLOCK_PAGES, to = (to + N - 1) / N;
-                from = from > tile[2] ? from : tile[2], to = to < tile[3] ? to : tile[3];
-                pass_rows(R, &x, keys + k * D * N, values + k * D * N, table, stride, from, to, D,
-                          scale);
-                for (int64_t r = 0; r < R; r++) {
-                    int64_t t = tokens[(start + r) / group], h = k * group + (start + r) % group;
-                    float *left = state + (t * H + h) * (D + 2);
-                    if (tile[4]) {
-                        for (int64_t c = 0; c < D / LANES; c += PACK) {
-                            for (int i = 0; i < PACK; i++) x.acc[r][c + i] /= x.sum[r];
-                            words joined = join(&x.acc[r][c]);
-                            memcpy(out + (t * H + h) * D + c * LANES, &joined, sizeof joined);
-                        }
-                    } else {
-                        memcpy(left, x.acc[r], D * sizeof *left);
-                        left[D] = x.max[r], left[D + 1] = x.sum[r];
-                    }
-                }
+            int64_t size = (heads + bands - 1) / bands, from = INT64_MAX, to = 0;
+            rows x[MAX_BANDS];
+            place p[MAX_BANDS];
+            for (int64_t b = 0; b < bands; b++) {
+                p[b] = (place){tokens, b * size, k, group, H};
+                x[b].R = heads - b * size < size ? heads - b * size : size;
+                begin(x + b, p + b, qkv, positions, state, tile[2] > 0, row, D, window);
+                from = x[b].from < from ? x[b].from : from;
+                to = x[b].to > to ? x[b].to : to;
             }
+            from = from > tile[2] ? from : tile[2], to = to < tile[3] ? to : tile[3];
+            for (int64_t at = from; at < to; at += BLOCK_PAGES)
+                for (int64_t b = 0; b < bands; b++) {
+                    int64_t end = x[b].to < to ? x[b].to : to;
+                    int64_t length = end - at < BLOCK_PAGES ? end - at : BLOCK_PAGES;
+                    if (length > 0 && at >= x[b].from)
+                        pass(x + b, keys + k * D * N, values + k * D * N, table + at, stride, at,
+                             length, D, scale);
+                }
+            for (int64_t b = 0; b < bands; b++) finish(x + b, p + b, state, tile[4], out, D);
         }
 }
