@@ -14,8 +14,8 @@ _HEAVY = 100_000
 def without_collection() -> Iterator[None]:
     """No garbage collection in the block, which imports, and none of what it has imported later.
 
-    torch, transformers and agentscope make a million objects that stay. Looking through them
-    takes half a second each time: a fifth of the imports' time, and of each file read after them.
+    torch, transformers and agentscope make a million objects that stay, and looking through them
+    takes half a second each time, in the block and in what is done after it.
     A block that imported next to nothing, as for the second run of a process, leaves later
     collections as they are: what the first run has left behind is to be found.
     """

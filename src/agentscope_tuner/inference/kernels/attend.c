@@ -2,7 +2,7 @@
 #include "dots.h"
 
 #define BLOCK_PAGES 8
-#define BLOCK (BLOCK_PAGES * N) /* tokens: in fp32 their keys and values fill the first cache */
+#define BLOCK (BLOCK_PAGES * N) /* tokens */
 #define TILE_ROWS 48
 #define MAX_BANDS (TILE_ROWS / MAX_ROWS)
 #define FEW 4 /* rows, with which a page takes longer to read than to compute */
@@ -15,6 +15,7 @@ typedef struct {
     operand query[MAX_HEAD * MAX_ROWS];
     float acc[MAX_ROWS * MAX_HEAD]; /* [R][D] */
     float max[MAX_ROWS], sum[MAX_ROWS];
+    int64_t at[MAX_ROWS]; /* of all rows [T, H] */
     int64_t first[MAX_ROWS], end[MAX_ROWS]; /* the positions that a row sees */
 } rows;
 
@@ -158,29 +159,22 @@ static void pass(rows *x, const element *keys, const element *values, const int3
     add(x, scores, shrink, values, pages, count, stride, D);
 }
 
-/* A token's query head is a row; `start`, the first of them in a tile of key-value head k. */
-typedef struct {
-    const int32_t *tokens;
-    int64_t start, k, group, H;
-} place;
-
-static int64_t token_of(const place *p, int64_t r) { return p->tokens[(p->start + r) / p->group]; }
-static int64_t head_of(const place *p, int64_t r) {
-    return p->k * p->group + (p->start + r) % p->group;
-}
-
-/* Begin, or go on with what an earlier part has left in `state`. */
-static void begin(rows *x, const place *p, const element *qkv, const int64_t *positions,
-                  const float *state, int resumed, int64_t row, int64_t D, int64_t window) {
+/* Begin with the rows from `start` on of a tile's tokens and key-value head k, or go on with what an
+ * earlier part has left of them in `state`. */
+static void begin(rows *x, const int32_t *tokens, int64_t start, int64_t k, const element *qkv,
+                  const int64_t *positions, const float *state, int resumed, int64_t H, int64_t K,
+                  int64_t D, int64_t window) {
+    int64_t group = H / K;
     x->from = INT64_MAX, x->to = 0;
     for (int64_t r = 0; r < x->R; r++) {
-        int64_t t = token_of(p, r), h = head_of(p, r);
+        int64_t t = tokens[(start + r) / group], h = k * group + (start + r) % group;
+        x->at[r] = t * H + h;
         x->end[r] = positions[t] + 1;
         x->first[r] = window && window < x->end[r] ? x->end[r] - window : 0;
         x->from = x->first[r] < x->from ? x->first[r] : x->from;
         x->to = x->end[r] > x->to ? x->end[r] : x->to;
-        lay_out(x->query, x->R, r, qkv + t * row + h * D, D);
-        const float *left = state + (t * p->H + h) * (D + 2);
+        lay_out(x->query, x->R, r, qkv + t * (H + 2 * K) * D + h * D, D);
+        const float *left = state + x->at[r] * (D + 2);
         if (resumed) memcpy(x->acc + r * D, left, D * sizeof *left);
         else memset(x->acc + r * D, 0, D * sizeof *left);
         x->max[r] = resumed ? left[D] : -INFINITY, x->sum[r] = resumed ? left[D + 1] : 0;
@@ -189,16 +183,16 @@ static void begin(rows *x, const place *p, const element *qkv, const int64_t *po
 }
 
 /* Write the result, or leave what there is in `state`. */
-static void finish(rows *x, const place *p, float *state, int last, element *out, int64_t D) {
+static void finish(const rows *x, float *state, int last, element *out, int64_t D) {
     for (int64_t r = 0; r < x->R; r++) {
-        int64_t at = token_of(p, r) * p->H + head_of(p, r);
-        float *left = state + at * (D + 2), *acc = x->acc + r * D;
+        float *left = state + x->at[r] * (D + 2);
+        const float *acc = x->acc + r * D;
         if (last) {
             for (int64_t d = 0; d < D; d += LANES * PACK) {
                 floats y[PACK];
                 for (int i = 0; i < PACK; i++) y[i] = load_floats(acc + d + i * LANES) / x->sum[r];
                 words joined = join(y);
-                memcpy(out + at * D + d, &joined, sizeof joined);
+                memcpy(out + x->at[r] * D + d, &joined, sizeof joined);
             }
         } else {
             memcpy(left, acc, D * sizeof *left);
@@ -217,20 +211,19 @@ void attend(const element *qkv, const element *keys, const element *values,
             int64_t pages_a_span, const int32_t *tiles, int64_t count, const int32_t *order,
             float *state, element *out, int64_t H, int64_t K, int64_t D, int64_t window,
             float scale) {
-    int64_t group = H / K, stride = K * D * N, row = (H + 2 * K) * D;
+    int64_t stride = K * D * N;
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int64_t k = 0; k < K; k++)
         for (int64_t u = 0; u < count; u++) {
             const int32_t *tile = tiles + u * 5, *tokens = order + tile[0];
             const int32_t *table = pages + span[tokens[0]] * pages_a_span;
-            int64_t heads = tile[1] * group, bands = (heads + MAX_ROWS - 1) / MAX_ROWS;
+            int64_t heads = tile[1] * (H / K), bands = (heads + MAX_ROWS - 1) / MAX_ROWS;
             int64_t size = (heads + bands - 1) / bands, from = INT64_MAX, to = 0;
             rows x[MAX_BANDS];
-            place p[MAX_BANDS];
             for (int64_t b = 0; b < bands; b++) {
-                p[b] = (place){tokens, b * size, k, group, H};
                 x[b].R = heads - b * size < size ? heads - b * size : size;
-                begin(x + b, p + b, qkv, positions, state, tile[2] > 0, row, D, window);
+                begin(x + b, tokens, b * size, k, qkv, positions, state, tile[2] > 0, H, K, D,
+                      window);
                 from = x[b].from < from ? x[b].from : from;
                 to = x[b].to > to ? x[b].to : to;
             }
@@ -243,6 +236,6 @@ void attend(const element *qkv, const element *keys, const element *values,
                         pass(x + b, keys + k * D * N, values + k * D * N, table + at, stride, at,
                              length, D, scale);
                 }
-            for (int64_t b = 0; b < bands; b++) finish(x + b, p + b, state, tile[4], out, D);
+            for (int64_t b = 0; b < bands; b++) finish(x + b, state, tile[4], out, D);
         }
 }
