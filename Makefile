@@ -126,7 +126,7 @@ against-trinity: $(READY)
 league: $(READY)
 	$(BIN)/python benchmarks/league.py $(if $(RUNS),--runs $(RUNS))
 
-## make curves: the demo over five seeds, beside TRL, for docs/results.md (two hours without AMX; RUNS=4 for the next four)
+## make curves: the demo over five seeds and other tasks over two, beside TRL, for docs/results.md (two hours and a half without AMX; RUNS=4 for the next four)
 curves: $(READY)
 	$(BIN)/python benchmarks/curves.py $(if $(RUNS),--runs $(RUNS))
 

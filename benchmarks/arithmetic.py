@@ -1,4 +1,5 @@
-"""Runs of the arithmetic example: how they are played, and what they say of its held-out tasks."""
+"""Runs of the arithmetic example, with its own tasks or others: how they are played, and what they
+say of the tasks that are held out."""
 
 from __future__ import annotations
 
@@ -17,9 +18,11 @@ from machine import processor
 from agentscope_tuner.monitor.jsonl import read_metrics
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "arithmetic"
+DATA = EXAMPLE / "data"
 EVAL_INTERVAL = 4
 HELD_OUT = "eval/test"
 REWARD = f"{HELD_OUT}/reward/mean"
+TASKSETS = ("taskset", "eval_tasksets.0")
 Records = list[dict[str, float]]
 
 
@@ -28,9 +31,9 @@ def make_dataset() -> None:
     subprocess.run([sys.executable, str(EXAMPLE / "make_dataset.py")], check=True)
 
 
-def program() -> str:
-    """What the example is made of, as a digest."""
-    files = [EXAMPLE / "main.py", *sorted((EXAMPLE / "data").glob("*.jsonl"))]
+def program(data: Path = DATA) -> str:
+    """What the example with these tasks is made of, as a digest."""
+    files = [EXAMPLE / "main.py", *sorted(data.glob("*.jsonl"))]
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
@@ -65,15 +68,16 @@ def held_out(records: Records) -> dict[int, float]:
     return {int(record["step"]): record[REWARD] for record in records if REWARD in record}
 
 
-def play(name: str, settings: Sequence[str], seed: int, threads: int) -> Entry:
+def play(name: str, settings: Sequence[str], seed: int, threads: int, data: Path = DATA) -> Entry:
     """Run the example so, on `threads` cores; `name` is what the entry calls it."""
+    tasks = [f"buffer.explorer_input.{which}.path={data}" for which in TASKSETS]
     with tempfile.TemporaryDirectory() as directory:
-        run = ExampleRun(Path(directory), "run", [*settings, f"seed={seed}"])
+        run = ExampleRun(Path(directory), "run", [*settings, *tasks, f"seed={seed}"])
         cpu_seconds = cpu_time(run.command, {**os.environ, "OMP_NUM_THREADS": str(threads)})
         records = run.metrics()
     answered = f"{HELD_OUT}/rollout/count"
     return Entry(
-        program(),
+        program(data),
         name,
         seed,
         curve=held_out(records),

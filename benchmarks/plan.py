@@ -4,7 +4,7 @@ Plans and runs the project of `astuner init` in three shapes, and larger models 
 weights, each in a process of its own, and writes docs/plan.md. About ten minutes on two cores, and
 another half an hour for the larger ones without AMX.
 
-    python benchmarks/plan.py [--larger]
+    python benchmarks/plan.py [--only larger]
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from larger import write_project
-from machine import lettered, processor
+from machine import describe, lettered
 
 from agentscope_tuner.cli.invoke import invoke
 from agentscope_tuner.commands.peak import PeakMemory
@@ -32,30 +33,42 @@ from agentscope_tuner.monitor.jsonl import read_metrics
 PAGE = Path(__file__).parents[1] / "docs" / "plan.md"
 KEPT = Path(__file__).with_name("plan.json")
 STEPS = 4
+LARGER_STEPS = 2
+"""As many as are planned at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A run that is planned."""
+
+    title: str
+    settings: Sequence[str] = ()
+    model: str | None = None
+    """One of random weights; None: the project of `astuner init`."""
+
+    @property
+    def steps(self) -> int:
+        """How many are planned and run."""
+        return LARGER_STEPS if self.model else STEPS
+
+
 SHAPES = {
-    "full tuning, 8 tasks x 8, 24 tokens": ["name=full"],
-    "adapters of rank 16, 4 tasks x 8, 64 tokens": [
-        "name=adapters",
-        "model.lora.rank=16",
-        "model.max_response_tokens=64",
-        "buffer.batch_size=4",
-    ],
-    "ppo with a critic, 16 tasks x 2, 24 tokens": [
-        "name=ppo",
-        "algorithm.algorithm_type=ppo",
-        "algorithm.repeat_times=2",
-        "buffer.batch_size=16",
-    ],
-}
-LARGER = {
-    "full tuning of 0.5B, 4 tasks x 4, 128 tokens": ("0.5B", ["name=half"]),
-    "adapters of rank 16 on 1.7B, 4 tasks x 4, 128 tokens": (
-        "1.7B",
-        ["name=larger", "model.lora.rank=16"],
+    "full": Shape("full tuning, 8 tasks x 8, 24 tokens"),
+    "adapters": Shape(
+        "adapters of rank 16, 4 tasks x 8, 64 tokens",
+        ["model.lora.rank=16", "model.max_response_tokens=64", "buffer.batch_size=4"],
+    ),
+    "ppo": Shape(
+        "ppo with a critic, 16 tasks x 2, 24 tokens",
+        ["algorithm.algorithm_type=ppo", "algorithm.repeat_times=2", "buffer.batch_size=16"],
+    ),
+    "half": Shape("full tuning of 0.5B, 4 tasks x 4, 128 tokens", model="0.5B"),
+    "larger": Shape(
+        "adapters of rank 16 on 1.7B, 4 tasks x 4, 128 tokens",
+        ["model.lora.rank=16"],
+        model="1.7B",
     ),
 }
-"""Models of random weights, in so many steps as are planned at least."""
-LARGER_STEPS = 2
 Figures = dict[str, float]
 Message = dict[str, Any]
 UNITS = {"memory": "GB", "step": "s", "run": "s", "disk": "GB"}
@@ -64,32 +77,34 @@ UNITS = {"memory": "GB", "step": "s", "run": "s", "disk": "GB"}
 def main() -> None:
     """Plan and run each shape in a fresh project, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--larger", action="store_true", help="only the larger models")
-    larger_only: bool = parser.parse_args().larger
+    parser.add_argument("--only", nargs="+", choices=SHAPES, default=list(SHAPES))
+    chosen: list[str] = parser.parse_args().only
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    with tempfile.TemporaryDirectory() as place:
-        if not larger_only:
+    for name in chosen:
+        shape = SHAPES[name]
+        with tempfile.TemporaryDirectory() as place:
             project = Path(place, "project")
-            astuner("init", str(project), cwd=Path(place))
-            for shape, settings in SHAPES.items():
-                kept[shape] = planned_and_run(project, settings, STEPS)
-                write(kept)
-        for shape, (model, settings) in LARGER.items():
-            with tempfile.TemporaryDirectory(dir=place) as project:
-                write_project(Path(project), model)
-                kept[shape] = planned_and_run(Path(project), settings, LARGER_STEPS)
+            if shape.model:
+                write_project(project, shape.model)
+            else:
+                astuner("init", str(project), cwd=Path(place))
+            for figures in planned_and_run(project, name, shape):
+                kept[shape.title] = {"figures": figures, "conditions": conditions()}
                 write(kept)
 
 
-def planned_and_run(project: Path, settings: list[str], steps: int) -> Message:
-    """Both, in this order."""
-    given = [*settings, f"buffer.total_steps={steps}"]
-    planned = astuner("plan", "main.py", "--json", *options(given), cwd=project)
+def planned_and_run(project: Path, name: str, shape: Shape) -> Iterator[list[Figures]]:
+    """What is planned, and then both: a run that is killed for its memory leaves its plan."""
+    given = [f"name={name}", *shape.settings, f"buffer.total_steps={shape.steps}"]
+    told = astuner("plan", "main.py", "--json", *options(given), cwd=project)
+    planned = of_plan(json.loads(told))
+    print(name, planned, sep="\n  ", flush=True)
+    yield [planned]
     child = [sys.executable, __file__, "--run", *given]
     happened = subprocess.run(child, cwd=project, check=True, stdout=subprocess.PIPE).stdout
-    figures = [of_plan(json.loads(planned)), json.loads(happened.splitlines()[-1])]
-    print(settings[0], *figures, sep="\n  ", flush=True)
-    return {"figures": figures, "conditions": conditions(), "load": round(os.getloadavg()[0], 1)}
+    figures: Figures = json.loads(happened.splitlines()[-1])
+    print(f"  {figures}", flush=True)
+    yield [planned, figures]
 
 
 def write(kept: dict[str, Message]) -> None:
@@ -142,14 +157,17 @@ def report(kept: dict[str, Message]) -> str:
     """The page."""
     letters = lettered(shape["conditions"] for shape in kept.values())
     rows, far = [], 0.0
-    for shape, measured in kept.items():
-        planned, happened = measured["figures"]
+    for title, measured in kept.items():
+        planned, *happened = measured["figures"]
         for name, unit in UNITS.items():
-            off = planned[name] / happened[name] - 1
-            far = max(far, abs(off))
+            cells = ["did not end", ""]
+            if happened:
+                off = planned[name] / happened[0][name] - 1
+                far = max(far, abs(off))
+                cells = [f"{happened[0][name]:.2f} {unit}", f"{off:+.0%}"]
             rows.append(
-                f"| {shape} | {name} | {planned[name]:.2f} {unit} | {happened[name]:.2f} {unit} | "
-                f"{off:+.0%} | {letters[measured['conditions']]} | {measured['load']} |"
+                f"| {title} | {name} | {planned[name]:.2f} {unit} | {' | '.join(cells)} | "
+                f"{letters[measured['conditions']]} |"
             )
     table = "\n".join(rows)
     told = "\n".join(f"- {letter}: {conditions}" for conditions, letter in letters.items())
@@ -162,8 +180,8 @@ process held before; `step` is the second step of the plan, and the mean of all 
 of the run; `run` is the whole, with loading, evaluations and the checkpoint; `disk` are checkpoints
 and rollouts.
 
-| run | what | planned | happened | off by | on | load |
-| --- | --- | --- | --- | --- | --- | --- |
+| run | what | planned | happened | off by | on |
+| --- | --- | --- | --- | --- | --- |
 {table}
 
 The farthest off by {far:.0%}. `step` and `run` are planned for answers as long as in the second
@@ -178,9 +196,7 @@ that other programs use they say as much about these as about the run.
 
 def conditions() -> str:
     """When, and on what."""
-    return (
-        f"{datetime.date.today()}: {os.cpu_count()} cores, {processor()}, torch {torch.__version__}"
-    )
+    return f"{datetime.date.today()}: {describe()}"
 
 
 if __name__ == "__main__":

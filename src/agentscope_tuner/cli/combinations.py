@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from itertools import product
 
-import yaml
-
 from agentscope_tuner.errors import InputError
 
 Combination = dict[str, str]
@@ -64,6 +62,8 @@ def run_name(prefix: str, combination: Combination, names: dict[str, str]) -> st
 
 
 def _values(setting: str, text: str) -> list[str]:
+    import yaml
+
     try:
         nodes = yaml.compose(f"[{text}]").value
     except yaml.YAMLError as error:

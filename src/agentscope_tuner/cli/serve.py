@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import Annotated
 
@@ -37,6 +36,8 @@ def serve(
 
     **Example:** `astuner serve checkpoints/AgentScope/first --port 8000`
     """
+    import asyncio
+
     import uvicorn
 
     from agentscope_tuner.engine.serving import OpenAI, serving, settings_of

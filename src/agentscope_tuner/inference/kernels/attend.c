@@ -34,13 +34,8 @@ static float weigh(floats *s, int64_t tokens, int64_t from, int64_t to, float *m
         return 1;
     }
     if (partly) hide(s, tokens, from, to, -INFINITY);
-    floats high = s[0], sums = {0};
-    for (int64_t v = 1; v < count; v++) {
-        ints more = s[v] > high;
-        high = (floats)((more & (ints)s[v]) | (~more & (ints)high));
-    }
-    float highest = largest(high);
-    highest = highest > *max ? highest : *max;
+    float highest = largest_of((const float *)s, tokens, *max);
+    floats sums = {0};
     for (int64_t v = 0; v < count; v++) s[v] = exps(s[v] - highest);
     if (partly) hide(s, tokens, from, to, 0); /* the exponential is clamped */
     for (int64_t v = 0; v < count; v++) sums += s[v];

@@ -135,6 +135,18 @@ static inline float largest(floats x) {
     return y[0];
 }
 
+/* The largest of `count` numbers, whole vectors, and of `least`. */
+static inline float largest_of(const float *x, int64_t count, float least) {
+    floats high = load_floats(x);
+    for (int64_t i = LANES; i < count; i += LANES) {
+        floats y = load_floats(x + i);
+        ints more = y > high;
+        high = (floats)((more & (ints)y) | (~more & (ints)high));
+    }
+    float most = largest(high);
+    return most > least ? most : least;
+}
+
 static inline float total(floats x) {
     float y[LANES];
     memcpy(y, &x, sizeof x);

@@ -145,14 +145,8 @@ static inline floats weights(floats x, float high) {
 
 /* Turn a row's scores into weights; returns the factor that earlier ones shrink by. */
 static float weigh(float *scores, int64_t width, float *max, float *sum) {
-    floats high = load_floats(scores), sums = {0};
-    for (int64_t j = LANES; j < width; j += LANES) {
-        floats s = load_floats(scores + j);
-        ints more = s > high;
-        high = (floats)((more & (ints)s) | (~more & (ints)high));
-    }
-    float highest = largest(high);
-    highest = highest > *max ? highest : *max;
+    float highest = largest_of(scores, width, *max);
+    floats sums = {0};
     for (int64_t j = 0; j < width; j += LANES) {
         floats w = weights(load_floats(scores + j), highest);
         memcpy(scores + j, &w, sizeof w);
@@ -203,8 +197,8 @@ static void attend_tile(const tree *x, int64_t u, int64_t k, const float *querie
 }
 
 /* Attend: queries [T, H, D], keys and values [T, K, D] -> out [T, H, D], and each row's norms
- * [T, H, 2], its maximum and its sum: together in one logarithm they would be less exact. Each of `parts` takes every parts-th tile, with its own scratch for each key
- * head. */
+ * [T, H, 2], its maximum and its sum: together in one logarithm they would be less exact. Each of
+ * `parts` takes every parts-th tile, with its own scratch for each key head. */
 void tree_attend(const float *queries, const float *keys, const float *values,
                  const int64_t *tiles, int64_t count, const int64_t *runs, const int64_t *end,
                  const int64_t *depth, float *out, float *norms, float *scratch,
