@@ -125,11 +125,7 @@ def test_a_tied_head_and_its_embedding_are_one_tensor_without_our_product(monkey
     assert made._embed.keywords["weight"] is given[0]
 
 
-@pytest.mark.parametrize("large", [0, decoder.LARGE_BYTES])
-async def test_a_sampler_that_rests_holds_no_weights_and_answers_with_the_next(
-    make_sampler, monkeypatch, large
-):
-    monkeypatch.setattr(decoder, "LARGE_BYTES", large)
+async def test_a_sampler_that_rests_holds_no_weights_and_answers_with_the_next(make_sampler):
     sampler, updated = make_sampler(), tiny_model("llama", seed=1)
     before = await sampler.sample(PROMPT, GREEDY)
     head = sampler._runner.decoder._head

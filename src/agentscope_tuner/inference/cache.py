@@ -7,11 +7,13 @@ a shuffle.
 
 from __future__ import annotations
 
+import math
+import mmap
+
 import torch
 from torch import Tensor
 
 from agentscope_tuner.inference.batch import Batch
-from agentscope_tuner.inference.mapped import mapped_zeros
 from agentscope_tuner.inference.pages import PAGE_TOKENS
 
 
@@ -61,7 +63,13 @@ class KVCache:
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros, as a masked score times an uninitialised NaN is NaN; a CPU's take no memory yet."""
+    """Zeros, as a masked score times an uninitialised NaN is NaN; a CPU's take no memory yet.
+
+    `torch.zeros` writes them; what is mapped afresh is zero without that.
+    """
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
-    return mapped_zeros(shape, dtype)
+    mapped = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        mapped.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(mapped, dtype=dtype).view(shape)

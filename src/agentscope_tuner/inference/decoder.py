@@ -21,13 +21,7 @@ from agentscope_tuner.inference.architecture import Architecture, rotary_tables
 from agentscope_tuner.inference.batch import Batch
 from agentscope_tuner.inference.cache import KVCache
 from agentscope_tuner.inference.linear import Linear, Product, pack_linear, suits_product
-from agentscope_tuner.inference.memory import count_parameters
 from agentscope_tuner.inference.native import choose_ops
-
-LARGE_BYTES = 10**9
-"""Weights that are kept outside the heap. A learner beside the sampler leaves the heap full of
-holes that they do not fit into: with 1.7B in fp32 it grew by 3.4 GB at the second load. Smaller
-ones fit, and everything together takes less (135M's demo 0.4 GB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,6 @@ class Decoder:
         }
         self.ops = choose_ops(self.architecture, rotary, dtype, device, deterministic=deterministic)
         self._deterministic = deterministic
-        self._large = count_parameters(config) * dtype.itemsize >= LARGE_BYTES
         self._layers: list[Layer] = []
 
     @torch.inference_mode()
@@ -95,12 +88,7 @@ class Decoder:
             return get(name) + 1 if arch.gemma else own(name)
 
         def pack(weight_OI: Tensor, bias_O: Tensor | None = None) -> Linear:
-            return pack_linear(
-                weight_OI,
-                bias_O,
-                deterministic=self._deterministic,
-                outside_heap=self._large,
-            )
+            return pack_linear(weight_OI, bias_O, deterministic=self._deterministic)
 
         def linear(layer: str, *names: str) -> Linear:
             full = [f"{layer}{name}" for name in names]

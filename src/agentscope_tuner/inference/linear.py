@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agentscope_tuner.inference.kernels import ELEMENTS, compiled, product_outruns_libraries
-from agentscope_tuner.inference.mapped import mapped_zeros
 
 Linear = Callable[[Tensor], Tensor]
 """`[tokens, in] -> [tokens, out]`."""
@@ -22,11 +21,7 @@ STRIP = 16
 
 
 def pack_linear(
-    weight_OI: Tensor,
-    bias_O: Tensor | None = None,
-    *,
-    deterministic: bool = False,
-    outside_heap: bool = False,
+    weight_OI: Tensor, bias_O: Tensor | None = None, *, deterministic: bool = False
 ) -> Linear:
     """A linear layer over a weight that is in its final dtype and on its final device.
 
@@ -38,12 +33,11 @@ def pack_linear(
         weight_OI: The weight.
         bias_O: The bias, if there is one.
         deterministic: A row of the result depends on the same row alone, to the last bit.
-        outside_heap: Our own kernel's copy of the weight is not in the heap.
     """
     if suits_product(weight_OI.shape[1], weight_OI.dtype, weight_OI.device):
         library = compiled(weight_OI.dtype)
         assert library is not None
-        return Product(library, weight_OI, bias_O, outside_heap=outside_heap)
+        return Product(library, weight_OI, bias_O)
     if can_prepack(weight_OI):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI)
 
@@ -74,14 +68,7 @@ class Product:
     The weight is copied, whatever its shape.
     """
 
-    def __init__(
-        self,
-        library: ctypes.CDLL,
-        weight_OI: Tensor,
-        bias_O: Tensor | None,
-        *,
-        outside_heap: bool = False,
-    ) -> None:
+    def __init__(self, library: ctypes.CDLL, weight_OI: Tensor, bias_O: Tensor | None) -> None:
         self._library = library
         self._outputs = len(weight_OI)
         self._dtype = weight_OI.dtype
@@ -90,11 +77,7 @@ class Product:
             weight_OI = F.pad(weight_OI, (0, 0, 0, padding))
         # Words of 4 bytes: numbers in fp32, pairs of them in bf16.
         strips = weight_OI.contiguous().view(torch.int32).unflatten(0, (-1, STRIP)).transpose(1, 2)
-        if outside_heap:
-            kept = mapped_zeros(strips.shape, strips.dtype, huge_pages=True)
-        else:
-            kept = torch.empty(strips.shape, dtype=strips.dtype)
-        self._strips = kept.copy_(strips)
+        self._strips = strips.clone(memory_format=torch.contiguous_format)
         self._bias = None if bias_O is None else F.pad(bias_O.float(), (0, padding))
 
     def __call__(self, x_TI: Tensor) -> Tensor:

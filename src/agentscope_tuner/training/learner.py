@@ -19,7 +19,7 @@ from agentscope_tuner.algorithms.base import Algorithm
 from agentscope_tuner.algorithms.batch import Batch
 from agentscope_tuner.checkpoint.state import save_state
 from agentscope_tuner.errors import InputError
-from agentscope_tuner.heap import give_back_freed_memory, keep_freed_memory
+from agentscope_tuner.heap import give_back_freed_memory, keep_freed_memory, map_large_blocks
 from agentscope_tuner.inference.memory import free_memory
 from agentscope_tuner.inference.threads import release_threads
 from agentscope_tuner.training import forward, reading
@@ -105,6 +105,8 @@ class LocalLearner:
         that) count in the weights and in `train/tokens`, but are not computed. The columns
         `learner`, `entropy` and `loss` are filled for the others.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()  # which `weights` may have ended
         skipped = without_gradient(batch, algorithm)
         packs = pack_batch(batch, self.pack_size, without=skipped)
         metrics = TokenMetrics()
@@ -137,11 +139,12 @@ class LocalLearner:
 
         Not copies: they change with the next `optim_step`. One with an adapter is merged when it is
         asked for. A head that is tied to the embedding appears once, under the embedding's name.
-        If they are large, freed memory that the learner has kept is given back first: whoever asks
-        for them makes others from them.
+        If they are large, freed memory that the learner has kept is given back first, and large
+        blocks are given back at once until it learns again: whoever asks for them makes others
+        from them.
         """
         if sum(parameter.nbytes for parameter in self.model.parameters()) >= LARGE_BYTES:
-            give_back_freed_memory()
+            map_large_blocks()
         if self._adapters is not None:
             return MergedWeights(self.model)
         return {name: weight.detach() for name, weight in self.model.named_parameters()}
