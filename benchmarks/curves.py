@@ -78,8 +78,8 @@ def main() -> None:
         for family in (FAMILIES[name] for name in options.families)
         for name, seed in missing_of(family, options.contestants, options.seeds)
     ]
+    threads = len(os.sched_getaffinity(0))
     for family, name, seed in missing[: options.runs]:
-        threads = len(os.sched_getaffinity(0))
         if name == OURS:
             entry = play(name, [], seed, threads, family.data)
         else:

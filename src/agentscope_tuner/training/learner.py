@@ -71,8 +71,7 @@ class LocalLearner:
         the model. Raises InputError if the architecture is not known.
         """
         self.device = torch.device(device)
-        if self.device.type == "cpu":
-            keep_freed_memory()
+        self._keep_freed_memory()
         self.model = forward.prepare(model, self.device)
         self.pack_size = pack_size
         self._tokenizer = tokenizer
@@ -90,6 +89,7 @@ class LocalLearner:
         `proximal` and `current` are under the weights as they are now, with `entropy` beside them;
         `reference` is under the model without its adapters. Raises InputError if it has none.
         """
+        self._keep_freed_memory()
         if "reference" in columns:
             if self._adapters is None:
                 raise InputError("a KL term needs a reference model beside one tuned in full")
@@ -105,8 +105,7 @@ class LocalLearner:
         that) count in the weights and in `train/tokens`, but are not computed. The columns
         `learner`, `entropy` and `loss` are filled for the others.
         """
-        if self.device.type == "cpu":
-            keep_freed_memory()  # which `weights` may have ended
+        self._keep_freed_memory()
         skipped = without_gradient(batch, algorithm)
         packs = pack_batch(batch, self.pack_size, without=skipped)
         metrics = TokenMetrics()
@@ -205,6 +204,11 @@ class LocalLearner:
         for parameter in self.model.parameters():
             parameter.data = parameter.data.new_empty(0)
         give_back_freed_memory()
+
+    def _keep_freed_memory(self) -> None:
+        """For whatever computes activations: `weights` may have ended it."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def _backward(
         self,
