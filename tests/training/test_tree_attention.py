@@ -83,23 +83,24 @@ def library_of(how: str, dtype: torch.dtype) -> ctypes.CDLL | None:
 
 
 def compare(
-    length, heads, dimensions, window, branching, seed, how, dtype=torch.float32, tolerance=1e-5
-):
+    length, heads, dimensions, window, branching, seed, how, dtype=torch.float32, tolerance=1e-5,
+    first=0,
+):  # fmt: skip
     parents, depths, ends = random_tree(length, seed, branching)
     *inputs, grad = operands(length, heads, dimensions, seed)
     scale = dimensions**-0.5
 
     def tree(query, key, value):
-        layout = TreeLayout(depths, ends, CPU)
+        layout = TreeLayout(depths, ends, CPU, first)
         return tree_attention(
-            torch.nn.Module(), query, key, value, None,
+            torch.nn.Module(), query[:, :, first:], key, value, None,
             tree=layout, scaling=scale, sliding_window=window,
         )[0]  # fmt: skip
 
     def dense(query, key, value):
-        return dense_attention(query, key, value, parents, depths, window, scale)
+        return dense_attention(query, key, value, parents, depths, window, scale)[:, first:]
 
-    rounded = [x.to(dtype) for x in inputs]
+    rounded, grad = [x.to(dtype) for x in inputs], grad[:, first:]
     with mock.patch.object(module, "kernel_for", lambda query: library_of(how, query.dtype)):
         found = with_gradients(tree, rounded, grad.to(dtype))
     expected = with_gradients(dense, [x.float() for x in rounded], grad.to(dtype))
@@ -131,6 +132,22 @@ def test_a_tree_of_any_shape_attends_as_under_a_dense_mask(
 @pytest.mark.parametrize("heads", HEADS)
 def test_no_two_heads_share_their_scores_at_any_length(length, heads, how):
     compare(length, heads, 16, None, 0.05, seed=3, how=how)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    length=st.sampled_from(LENGTHS),
+    first=st.integers(0, 299),
+    heads=st.sampled_from(HEADS),
+    window=st.sampled_from([None, 1, 7, 64]),
+    branching=st.sampled_from([0.0, 0.05, 0.5]),
+    seed=st.integers(0, 1000),
+    how=st.sampled_from(HOW),
+)
+def test_there_may_be_keys_before_the_first_query(
+    length, first, heads, window, branching, seed, how
+):
+    compare(length, heads, 16, window, branching, seed, how, first=first % length)
 
 
 @settings(max_examples=10, deadline=None)

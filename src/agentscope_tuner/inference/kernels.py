@@ -29,8 +29,8 @@ SIGNATURES = {
     "attend": "pppppplplpppllllf",
     "draw": "pppppll",
     "product": "ppppplll",
-    "tree_attend": "pppplppppppllllllf",
-    "tree_attend_backward": "ppppppplppppppplllllllf",
+    "tree_attend": "pppplpppppplllllllf",
+    "tree_attend_backward": "ppppppplpppppppllllllllf",
 }
 """Argument types by function; see `KINDS`."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from itertools import starmap
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from agentscope_tuner.algorithms.batch import Batch
@@ -12,6 +14,7 @@ from agentscope_tuner.training import forward, reading
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import DEFAULT_PACK_SIZE, PackSize, pack_batch
 from agentscope_tuner.training.reading import Columns, Part, Reader
+from agentscope_tuner.training.shared_prefix import bundles_of
 
 
 @torch.no_grad()
@@ -20,11 +23,11 @@ def columns_of(
 ) -> Columns:
     """What `reader` makes of every trained token under `model`."""
 
-    def found(pack: Pack) -> Part:
-        head, hidden_NE = forward.head_of(model, pack), forward.predecessor_states(model, pack)
-        return torch.from_numpy(pack.rows_N), reader.read(head, hidden_NE)
+    def found(pack: Pack, hidden_NE: Tensor) -> Part:
+        return torch.from_numpy(pack.rows_N), reader.read(forward.head_of(model, pack), hidden_NE)
 
-    return reading.joined(len(batch), map(found, pack_batch(batch, pack_size)), reader.names)
+    states = forward.states_of(model, bundles_of(pack_batch(batch, pack_size)))
+    return reading.joined(len(batch), starmap(found, states), reader.names)
 
 
 class FrozenModel:

@@ -13,7 +13,7 @@ eight bits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import DEFAULT_PACK_SIZE, PackSize, pack_batch
 from agentscope_tuner.training.recomputation import recompute_activations
+from agentscope_tuner.training.shared_prefix import bundles_of
 from agentscope_tuner.training.token_metrics import TokenMetrics
 from agentscope_tuner.training.updates import Updates
 
@@ -80,8 +81,8 @@ class LocalCritic:
         """Fill the columns (there is one, `value`) with the expected returns, without gradient."""
         values_N = torch.empty(len(batch))
         with torch.no_grad():
-            for pack in pack_batch(batch, self.pack_size):
-                values_N[torch.from_numpy(pack.rows_N)] = self._values(pack).cpu()
+            for pack, hidden_NE in self._states(batch):
+                values_N[torch.from_numpy(pack.rows_N)] = self._values(hidden_NE).cpu()
         batch.columns |= {name: values_N for name in columns}
 
     def forward_backward(self, batch: Batch, algorithm: Algorithm) -> dict[str, float]:
@@ -91,12 +92,10 @@ class LocalCritic:
         that the advantages were made with.
         """
         metrics = TokenMetrics("critic")
-        for pack in pack_batch(batch, self.pack_size):
+        for pack, hidden_NE in self._states(batch):
             rows_N = torch.from_numpy(pack.rows_N)
             columns = {name: c[rows_N].to(self.device) for name, c in batch.columns.items()}
-            # In training mode activations are computed twice instead of kept.
-            self.model.train(len(pack.token_ids_T) > self._most_kept_tokens)
-            values_N = self._values(pack)
+            values_N = self._values(hidden_NE)
             loss_N, extra = algorithm.value_loss(values_N, columns)
             (loss_N.sum() / len(batch)).backward()
             metrics.add_all({"loss": loss_N, "value": values_N, **extra})
@@ -140,9 +139,12 @@ class LocalCritic:
         for parameter in self.model.parameters():
             parameter.data = parameter.data.new_empty(0)
 
-    def _values(self, pack: Pack) -> Tensor:
-        """Expected returns at the pack's trained tokens [N], float32."""
-        hidden_NE = forward.predecessor_states(self.model, pack)
+    def _states(self, batch: Batch) -> Iterator[tuple[Pack, Tensor]]:
+        bundles = bundles_of(pack_batch(batch, self.pack_size), self._most_kept_tokens)
+        return forward.states_of(self.model, bundles, self._most_kept_tokens)
+
+    def _values(self, hidden_NE: Tensor) -> Tensor:
+        """Expected returns at trained tokens [N], float32."""
         return self.head(hidden_NE.float())[:, 0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,7 +15,8 @@ from agentscope_tuner.errors import InputError
 from agentscope_tuner.inference.architecture import check_architecture
 from agentscope_tuner.training import tree_attention
 from agentscope_tuner.training.forgetting import forget_between_products, keeping_inputs_only
-from agentscope_tuner.training.pack import Pack
+from agentscope_tuner.training.pack import Ints, Pack
+from agentscope_tuner.training.shared_prefix import Bundle, Prefix
 from agentscope_tuner.training.token_logprobs import Head
 from agentscope_tuner.training.tree_layout import TreeLayout
 
@@ -45,19 +47,65 @@ def check_trainable(config: PreTrainedConfig) -> None:
     check_architecture(config)  # what the sampler does not compute, as capped logits
 
 
-def predecessor_states(model: PreTrainedModel, pack: Pack) -> Tensor:
-    """Hidden states [N, E] that the pack's trained tokens are predicted from."""
+def states_of(
+    model: PreTrainedModel, bundles: Iterable[Bundle], most_kept: float = float("inf")
+) -> Iterator[tuple[Pack, Tensor]]:
+    """Each pack with its `predecessor_states`, one after the other.
+
+    Whoever goes backward from them does so before asking for the next, and asks until there is no
+    more: a prefix that packs share has its own backward pass after the last of them. Of packs with
+    more than `most_kept` tokens layers keep their inputs alone.
+    """
+    for bundle in bundles:
+        prefix = _computed(model, bundle) if bundle.prefix else None
+        for pack in bundle.packs:
+            if torch.is_grad_enabled():
+                # In training mode activations are computed twice instead of kept.
+                model.train(len(pack.token_ids_T) > most_kept)
+            yield pack, predecessor_states(model, pack, prefix)
+        if prefix is not None:
+            prefix.backward()
+
+
+def predecessor_states(model: PreTrainedModel, pack: Pack, prefix: Prefix | None = None) -> Tensor:
+    """Hidden states [N, E] that the pack's trained tokens are predicted from.
+
+    `prefix`: what the pack's first tokens are known to be.
+    """
+    first = prefix.size if prefix is not None else 0
+    layout = TreeLayout(pack.position_ids_T, pack.subtree_end_T, model.device, first)
+    hidden_TE = _hidden_states(model, pack.token_ids_T, layout, prefix)
+    return hidden_TE[_on(pack.predecessors_N - first, model.device)]
+
+
+def _computed(model: PreTrainedModel, bundle: Bundle) -> Prefix:
+    """The prefix that a bundle's packs share."""
+    model.eval()  # no pack of theirs is computed twice
+    prefix, pack = Prefix(bundle.prefix), bundle.packs[0]
+    rows = slice(prefix.size)
+    ends_P = pack.subtree_end_T[rows].clip(max=prefix.size)
+    layout = TreeLayout(pack.position_ids_T[rows], ends_P, model.device)
+    _hidden_states(model, pack.token_ids_T[rows], layout, prefix)
+    prefix.close()
+    return prefix
+
+
+def _hidden_states(
+    model: PreTrainedModel, token_ids_T: Ints, layout: TreeLayout, prefix: Prefix | None
+) -> Tensor:
+    """The decoder's last hidden states of a row's tokens from the layout's first query on."""
     decoder: Any = model.get_decoder()
     # In training mode layers are computed again as a whole.
     keeps = torch.is_grad_enabled() and not model.training
     with keeping_inputs_only() if keeps else nullcontext():
-        hidden_1TE = decoder(
-            input_ids=_on(pack.token_ids_T, model.device)[None],
-            position_ids=_on(pack.position_ids_T, model.device)[None],
+        hidden_1TE: Tensor = decoder(
+            input_ids=_on(token_ids_T[layout.first :], model.device)[None],
+            position_ids=_on(layout.position_ids_T[layout.first :], model.device)[None],
             use_cache=False,
-            tree=TreeLayout.of(pack, model.device),
+            tree=layout,
+            prefix=prefix,
         ).last_hidden_state
-    return hidden_1TE[0, _on(pack.predecessors_N, model.device)]
+    return hidden_1TE[0]
 
 
 def head_of(model: PreTrainedModel, pack: Pack, others_NK: Tensor | None = None) -> Head:

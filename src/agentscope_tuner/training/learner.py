@@ -39,6 +39,7 @@ from agentscope_tuner.training.packing import (
 from agentscope_tuner.training.reading import Columns, Reader
 from agentscope_tuner.training.recomputation import recompute_activations
 from agentscope_tuner.training.saving import save_model_directory
+from agentscope_tuner.training.shared_prefix import bundles_of
 from agentscope_tuner.training.token_metrics import TokenMetrics, of_update
 from agentscope_tuner.training.updates import Updates
 
@@ -111,9 +112,15 @@ class LocalLearner:
         metrics = TokenMetrics()
         learnt = {name: torch.full((len(batch),), torch.nan) for name in ("learner", "entropy")}
         learnt["loss"] = torch.zeros(len(batch))
-        loss = sum(self._backward(pack, batch, algorithm, learnt, metrics) for pack in packs)
+        bundles = list(bundles_of(packs, self._most_kept_tokens))
+        loss = sum(
+            self._backward(pack, hidden_NE, batch, algorithm, learnt, metrics)
+            for pack, hidden_NE in forward.states_of(self.model, bundles, self._most_kept_tokens)
+        )
         batch.columns |= learnt
-        return of_update(len(batch), packs, loss, metrics)
+        return of_update(
+            len(batch), packs, loss, metrics, saved=sum(bundle.saved for bundle in bundles)
+        )
 
     def optim_step(self, at: float) -> dict[str, float]:
         """Update the weights with the accumulated gradient and forget it.
@@ -213,6 +220,7 @@ class LocalLearner:
     def _backward(
         self,
         pack: Pack,
+        hidden_NE: Tensor,
         batch: Batch,
         algorithm: Algorithm,
         learnt: Mapping[str, Tensor],
@@ -222,9 +230,6 @@ class LocalLearner:
         share of the loss."""
         rows_N = torch.from_numpy(pack.rows_N)
         columns = {name: c[rows_N].to(self.device) for name, c in batch.columns.items()}
-        # In training mode activations are computed twice instead of kept.
-        self.model.train(len(pack.token_ids_T) > self._most_kept_tokens)
-        hidden_NE = forward.predecessor_states(self.model, pack)
         head = forward.head_of(self.model, pack, columns.get("other_ids"))
         hidden_grad_NE, total, found = backward_through_head(
             head, hidden_NE, algorithm, columns, metrics

@@ -52,15 +52,15 @@ class TokenMetrics:
 
 
 def of_update(
-    tokens: int, packs: Sequence[Pack], loss: float, metrics: TokenMetrics
+    tokens: int, packs: Sequence[Pack], loss: float, metrics: TokenMetrics, *, saved: int = 0
 ) -> dict[str, float]:
-    """Those of one update: how much there was, how much of it was computed in which `packs`, and
-    what was found there."""
+    """Those of one update: how much there was, how much of it was computed in which `packs` (but
+    for `saved` tokens, which earlier ones had), and what was found there."""
     computed = sum(len(pack.targets_N) for pack in packs)
     return {
         "train/tokens": float(tokens),
         "train/skipped_tokens": float(tokens - computed),
-        "train/packed_tokens": float(sum(len(pack.token_ids_T) for pack in packs)),
+        "train/packed_tokens": float(sum(len(pack.token_ids_T) for pack in packs) - saved),
         "train/packs": float(len(packs)),
         **({"policy/loss": loss, **metrics.result(computed)} if packs else {}),
     }

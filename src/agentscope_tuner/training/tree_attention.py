@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from agentscope_tuner.training.shared_prefix import Prefix
 from agentscope_tuner.training.tree_kernel import KernelAttention, kernel_for
 from agentscope_tuner.training.tree_layout import TileBatch, TreeLayout
 
@@ -34,12 +35,17 @@ def tree_attention(
     tree: TreeLayout,
     scaling: float,
     sliding_window: int | None = None,
+    prefix: Prefix | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend: query [1, H, T, D], key and value [1, HK, T, D] -> [1, T, H, D].
 
-    What transformers passes besides (`attention_mask`, dropout) says nothing about a pack.
+    `prefix` has keys and values of the tokens before the layout's first query. What transformers
+    passes besides (`attention_mask`, dropout) says nothing about a pack.
     """
+    if prefix is not None:
+        layer: Any = module.layer_idx
+        key, value = prefix.joined(layer, key, value)
     rows = [x[0].transpose(0, 1).contiguous() for x in (query, key, value)]
     out_THD: Tensor
     if (library := kernel_for(query)) is not None:
@@ -50,7 +56,7 @@ def tree_attention(
 
 
 class PlainAttention(torch.autograd.Function):
-    """Query [T, H, D], key and value [T, HK, D] -> [T, H, D]."""
+    """Query [T, H, D], key and value [first + T, HK, D] -> [T, H, D]."""
 
     @staticmethod
     def forward(

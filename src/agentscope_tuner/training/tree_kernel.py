@@ -3,7 +3,7 @@
 It computes what `tree_attention` does of plain products, in fp32 and tile by tile in the
 processor's caches: scores, which plain products write to memory and read again, are never there.
 
-Shapes: as in `tree_attention`.
+Shapes: as in `tree_attention`; of keys there may be more than queries, those before the first one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _library(device_type: str, dtype: torch.dtype) -> ctypes.CDLL | None:
 
 
 class KernelAttention(torch.autograd.Function):
-    """Query [T, H, D], key and value [T, HK, D], contiguous, fp32 or bf16 -> [T, H, D]."""
+    """Query [T, H, D], key and value [first + T, HK, D], contiguous, fp32 or bf16 -> [T, H, D]."""
 
     @staticmethod
     def forward(
@@ -63,6 +63,7 @@ class KernelAttention(torch.autograd.Function):
             parts,
             *_sizes(query, key),
             runs.window or 0,
+            runs.first,
             scale,
         )
         out_THD = out.to(query_THD.dtype)
@@ -97,6 +98,7 @@ class KernelAttention(torch.autograd.Function):
             len(key),
             *_sizes(query, key),
             ctx.runs.window or 0,
+            ctx.runs.first,
             ctx.scale,
         )
         grads = grad_query, grad_key_PTHD.sum(0), grad_value_PTHD.sum(0)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentscope_tuner.training.pack import Ints, Pack
+from agentscope_tuner.training.pack import Ints
 
 TILE = 64
 """Queries of a tile: enough for an efficient product, few enough to skip other branches."""
@@ -49,6 +49,7 @@ class TileBatch:
     """Tiles of one shape."""
 
     queries_nB: Tensor
+    """Numbers of queries, from the layout's first one on."""
     keys_nK: Tensor
     """Indices in the row; where a tile has fewer keys, the first repeats and is masked."""
     hidden_nBK: Tensor
@@ -67,6 +68,8 @@ class TileRuns:
     subtree_end_T: Tensor
     position_ids_T: Tensor
     window: int | None
+    first: int
+    """The row's first query: before it are keys and values alone."""
 
 
 @dataclass(slots=True)
@@ -76,13 +79,10 @@ class TreeLayout:
     position_ids_T: Ints
     subtree_end_T: Ints
     device: torch.device
+    first: int = 0
+    """The first query: those before are keys and values alone."""
     _batches: dict[int | None, list[TileBatch]] = field(default_factory=dict)
     _runs: dict[int | None, TileRuns] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, pack: Pack, device: torch.device) -> TreeLayout:
-        """The layout of a pack, with its tensors on this device."""
-        return cls(pack.position_ids_T, pack.subtree_end_T, device)
 
     def batches(self, window: int | None = None) -> list[TileBatch]:
         """Batches in which a token sees its ancestors fewer than `window` positions before it."""
@@ -105,6 +105,7 @@ class TreeLayout:
                 subtree_end_T=torch.from_numpy(np.ascontiguousarray(self.subtree_end_T)),
                 position_ids_T=torch.from_numpy(np.ascontiguousarray(self.position_ids_T)),
                 window=window,
+                first=self.first,
             )
         return self._runs[window]
 
@@ -112,7 +113,7 @@ class TreeLayout:
         """Each tile's queries and keys."""
         depth_T = self.position_ids_T
         branches = np.flatnonzero(np.diff(depth_T) != 1) + 1
-        start = 0
+        start = self.first
         while start < len(depth_T):
             end = min(start + TILE, len(depth_T))
             # Another branch's queries see other keys.
@@ -153,7 +154,7 @@ class TreeLayout:
             depth_T = self.position_ids_T
             seen_nBK &= depth_T[queries_nB1] - depth_T[keys_n1K] < window
         return TileBatch(
-            queries_nB=torch.from_numpy(queries_nB).to(self.device),
+            queries_nB=torch.from_numpy(queries_nB - self.first).to(self.device),
             keys_nK=torch.from_numpy(keys_nK).to(self.device),
             hidden_nBK=torch.from_numpy(~seen_nBK).to(self.device),
             runs=[run for tile, (_, keys) in enumerate(tiles) for run in _runs(tile, keys)],

@@ -14,6 +14,7 @@ typedef struct {
     const int64_t *tiles, *runs; /* [count][4]: first query, queries, first run, runs; [][2] */
     const int64_t *end, *depth;  /* [T]: where a token's subtree ends, its position in the text */
     int64_t count, H, K, D, window;
+    int64_t first; /* query: before it are keys and values alone, and rows of queries begin there */
     float scale;
 } tree;
 
@@ -92,7 +93,7 @@ static int next_block(const tree *x, place *p) {
 }
 
 static int64_t row_of(const tree *x, const place *p, int64_t r) {
-    return (p->first + r % p->B) * x->H + p->head + r / p->B;
+    return (p->first - x->first + r % p->B) * x->H + p->head + r / p->B;
 }
 
 /* rows[r][W] = scale * the tile's rows of all[T][H][D]. */
@@ -196,15 +197,15 @@ static void attend_tile(const tree *x, int64_t u, int64_t k, const float *querie
     }
 }
 
-/* Attend: queries [T, H, D], keys and values [T, K, D] -> out [T, H, D], and each row's norms
- * [T, H, 2], its maximum and its sum: together in one logarithm they would be less exact. Each of
+/* Attend: queries [T - first, H, D], keys and values [T, K, D] -> out, as queries, and each row's
+ * norms [T - first, H, 2], its maximum and its sum: together in one logarithm they would be less exact. Each of
  * `parts` takes every parts-th tile, with its own scratch for each key head. */
 void tree_attend(const float *queries, const float *keys, const float *values,
                  const int64_t *tiles, int64_t count, const int64_t *runs, const int64_t *end,
                  const int64_t *depth, float *out, float *norms, float *scratch,
                  int64_t scratch_size, int64_t parts, int64_t H, int64_t K, int64_t D,
-                 int64_t window, float scale) {
-    tree x = {tiles, runs, end, depth, count, H, K, D, window, scale};
+                 int64_t window, int64_t first, float scale) {
+    tree x = {tiles, runs, end, depth, count, H, K, D, window, first, scale};
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int64_t k = 0; k < K; k++)
         for (int64_t part = 0; part < parts; part++)
@@ -278,8 +279,8 @@ void tree_attend_backward(const float *queries, const float *keys, const float *
                           const int64_t *end, const int64_t *depth, float *grad_queries,
                           float *grad_keys, float *grad_values, float *scratch,
                           int64_t scratch_size, int64_t parts, int64_t T, int64_t H, int64_t K,
-                          int64_t D, int64_t window, float scale) {
-    tree x = {tiles, runs, end, depth, count, H, K, D, window, scale};
+                          int64_t D, int64_t window, int64_t first, float scale) {
+    tree x = {tiles, runs, end, depth, count, H, K, D, window, first, scale};
     operands o = {queries, keys, values, out, norms, grad, grad_queries};
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int64_t k = 0; k < K; k++)
