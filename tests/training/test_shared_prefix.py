@@ -80,7 +80,7 @@ def test_what_is_too_short_to_share_is_computed_by_each():
     assert sizes(in_bundles(with_prompts([9, 1, 1], [9, 2, 2]), size=7)) == [(1, 0), (1, 0)]
 
 
-def test_a_pack_that_would_make_the_prefix_too_short_begins_another_run():
+def test_a_pack_that_would_make_the_prefix_too_short_begins_another_bundle():
     prompts = [[*SYSTEM, 1], [*SYSTEM, 2], [*SYSTEM[:4], 3], [*SYSTEM[:4], 4]]
     assert sizes(in_bundles(with_prompts(*prompts), size=16)) == [(2, 10), (2, 4)]
     # Sharing four tokens among three saves less than ten among two; five among three as much.
@@ -183,7 +183,7 @@ def test_its_gradients_are_the_same_bits_every_time(llama):
     assert_close(gradients(one), gradients(other), tolerance=0)
 
 
-def test_a_critic_learns_the_same_with_it(llama, monkeypatch):
+def test_a_critic_learns_the_same_with_it():
     def gradients_of(size):
         critic = LocalCritic(
             make_model("llama"),

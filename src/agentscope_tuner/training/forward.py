@@ -86,7 +86,6 @@ def _computed(model: PreTrainedModel, bundle: Bundle) -> Prefix:
     ends_P = pack.subtree_end_T[rows].clip(max=prefix.size)
     layout = TreeLayout(pack.position_ids_T[rows], ends_P, model.device)
     _hidden_states(model, pack.token_ids_T[rows], layout, prefix)
-    prefix.close()
     return prefix
 
 

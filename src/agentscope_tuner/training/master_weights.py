@@ -9,6 +9,7 @@ small for bfloat16's 8 bits is therefore not lost. Micikevicius et al., "Mixed P
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -49,9 +50,20 @@ def adder(master: Tensor) -> Callable[[Tensor], None]:
     """A hook that adds a parameter's gradient to `master`'s, in float32, and frees it."""
 
     def add(parameter: Tensor) -> None:
-        assert parameter.grad is not None
         assert master.grad is not None, "the optimizer gives it its place"
-        master.grad += parameter.grad
-        parameter.grad = None
+        _move(master.grad, parameter)
 
     return add
+
+
+def added_up(leaf: Tensor) -> Tensor:
+    """The sum, in float32, that the gradients of `leaf` are added to from now on, and freed."""
+    total = torch.zeros_like(leaf, dtype=torch.float32)
+    leaf.register_post_accumulate_grad_hook(partial(_move, total))
+    return total
+
+
+def _move(total: Tensor, leaf: Tensor) -> None:
+    assert leaf.grad is not None
+    total += leaf.grad
+    leaf.grad = None

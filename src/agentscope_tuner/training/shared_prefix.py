@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from agentscope_tuner.training.master_weights import added_up
 from agentscope_tuner.training.pack import Pack
 
 LEAST = 128
@@ -68,33 +68,26 @@ class Prefix:
     def __init__(self, size: int) -> None:
         self.size = size
         """P."""
-        self._made: dict[int, tuple[Tensor, Tensor]] = {}
         self._known: dict[int, tuple[_Known, _Known]] = {}
 
     def joined(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values that a layer attends to, [1, HK, P + T, D], given those of T tokens.
 
-        In the prefix's own pass what is given, [1, HK, P, D], which is kept.
+        In the prefix's own pass, the first, what is given, [1, HK, P, D], which is kept.
         """
         if layer not in self._known:
-            self._made[layer] = key, value
+            self._known[layer] = _Known(key), _Known(value)
             return key, value
         keys, values = self._known[layer]
         return torch.cat([keys.leaf, key], dim=2), torch.cat([values.leaf, value], dim=2)
 
-    def close(self) -> None:
-        """The prefix's own pass is over: packs follow."""
-        for layer, (key, value) in self._made.items():
-            self._known[layer] = _Known(key), _Known(value)
-        self._made.clear()
-
     def backward(self) -> None:
         """Go backward from what all packs have added, and forget everything."""
-        known = [known for both in self._known.values() for known in both if known.grad is not None]
+        known = [known for both in self._known.values() for known in both]
         self._known.clear()
-        if known:
-            grads = [x.grad.to(x.made.dtype) for x in known if x.grad is not None]
-            torch.autograd.backward([x.made for x in known], grads)
+        grads = [(x.made, x.grad.to(x.made.dtype)) for x in known if x.grad is not None]
+        if grads:
+            torch.autograd.backward([made for made, _ in grads], [grad for _, grad in grads])
 
 
 class _Known:
@@ -104,17 +97,8 @@ class _Known:
         self.made = made
         """With the graph that leads there."""
         self.leaf = made.detach().requires_grad_(made.requires_grad)
-        self.grad: Tensor | None = None
+        self.grad = added_up(self.leaf) if made.requires_grad else None
         """The sum of the packs' gradients, in float32."""
-        if made.requires_grad:
-            self.grad = torch.zeros_like(made, dtype=torch.float32)
-            self.leaf.register_post_accumulate_grad_hook(partial(_move, self.grad))
-
-
-def _move(total: Tensor, leaf: Tensor) -> None:
-    assert leaf.grad is not None
-    total += leaf.grad
-    leaf.grad = None
 
 
 def _closed(bundle: list[Pack], size: int) -> Bundle:

@@ -198,8 +198,8 @@ static void attend_tile(const tree *x, int64_t u, int64_t k, const float *querie
 }
 
 /* Attend: queries [T - first, H, D], keys and values [T, K, D] -> out, as queries, and each row's
- * norms [T - first, H, 2], its maximum and its sum: together in one logarithm they would be less exact. Each of
- * `parts` takes every parts-th tile, with its own scratch for each key head. */
+ * norms [T - first, H, 2], its maximum and its sum: together in one logarithm they would be less
+ * exact. Each of `parts` takes every parts-th tile, with its own scratch for each key head. */
 void tree_attend(const float *queries, const float *keys, const float *values,
                  const int64_t *tiles, int64_t count, const int64_t *runs, const int64_t *end,
                  const int64_t *depth, float *out, float *norms, float *scratch,

@@ -27,7 +27,7 @@ from agentscope_tuner.training.backward import backward_through_head
 from agentscope_tuner.training.columns import own_columns
 from agentscope_tuner.training.learner import ADAPTER_DIRECTORY
 from agentscope_tuner.training.lora import LoraSettings, add_adapters
-from agentscope_tuner.training.master_weights import adder
+from agentscope_tuner.training.master_weights import added_up
 from agentscope_tuner.training.optimization import OptimizerSettings
 from agentscope_tuner.training.pack import Pack
 from agentscope_tuner.training.packing import (
@@ -161,17 +161,13 @@ class ShardedLearner:
         if weight_VE.requires_grad:
             tuned.append(weight_VE)
             head.weight_VE = weight_VE.detach().requires_grad_()
-            # Of no size itself: its gradient is the head's, added up in float32.
-            summed = torch.empty((), device=self._shards.device).expand_as(weight_VE)
-            summed.grad = torch.zeros(weight_VE.shape, device=self._shards.device)
-            head.weight_VE.register_post_accumulate_grad_hook(adder(summed))
+            summed = added_up(head.weight_VE)
         scale = float(self._shards.world) if counts else 0.0
         hidden_grad_NE, total, learnt = backward_through_head(
             head, hidden_NE, algorithm, columns, metrics, scale
         )
         gradients = [hidden_grad_NE]
         if summed is not None:
-            assert summed.grad is not None
-            gradients.append(summed.grad.to(weight_VE.dtype))
+            gradients.append(summed.to(weight_VE.dtype))
         torch.autograd.backward(tuned, gradients)
         return total.item(), learnt
